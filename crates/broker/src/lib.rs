@@ -1,0 +1,1 @@
+//! Sockets to partitions: connections, one file per API, hosting of the organs.

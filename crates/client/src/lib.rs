@@ -1,0 +1,1 @@
+//! Our Kafka producer, consumer and admin.

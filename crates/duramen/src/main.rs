@@ -1,0 +1,2 @@
+//! The one binary: configuration, assembly, start, drain.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Cluster records, their image and deltas, and the controller's decisions.

@@ -1,0 +1,1 @@
+//! One agreed, ordered log of metadata commands, by openraft, behind a small trait.

@@ -1,0 +1,1 @@
+//! What std lacks: byte sizes, varints, checked cursors, checksums, bounded queues.

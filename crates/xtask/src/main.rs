@@ -1,0 +1,2 @@
+//! Tidy checks and chores.
+fn main() {}
