@@ -1,2 +1,6 @@
 //! The one binary: configuration, assembly, start, drain.
+mod environment;
+mod http;
+mod logging;
+mod properties;
 fn main() {}
