@@ -63,6 +63,18 @@ pub enum DiskError {
     },
 }
 
+impl DiskError {
+    /// Whether room is what is missing.
+    pub fn is_full(&self) -> bool {
+        matches!(self, DiskError::Full { .. })
+    }
+
+    /// Whether the name is what is missing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, DiskError::NotFound { .. })
+    }
+}
+
 /// A disk operation's outcome.
 pub type DiskResult<T> = Result<T, DiskError>;
 
@@ -75,7 +87,7 @@ pub enum OpenMode {
     ReadWrite,
     /// New file, page-cache reads and writes; fails if it exists.
     CreateNew,
-    /// Existing file for [`File::write_durable`]: O_DIRECT and O_DSYNC where the filesystem
+    /// Existing file for [`File::write_durable`] and no other writes: O_DIRECT and O_DSYNC where the filesystem
     /// takes them, else buffered writes followed by a data sync. Reads go to the disk, not to
     /// the page cache, where O_DIRECT works.
     Durable,
@@ -125,7 +137,7 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> DiskResult<()>;
     /// Removes a file.
     fn unlink(&self, path: &str) -> DiskResult<()>;
-    /// Entries of a directory, sorted by name.
+    /// Entries of a directory, sorted by name. Names that are not UTF-8 are left out.
     fn list(&self, path: &str) -> DiskResult<Vec<Entry>>;
     /// Makes the names in a directory durable. `""` is the data directory itself.
     fn sync_dir(&self, path: &str) -> DiskResult<()>;
@@ -133,7 +145,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_fs(&self) -> DiskResult<()>;
     /// Free and total bytes.
     fn free_space(&self) -> DiskResult<Space>;
-    /// Takes the exclusive lock on a (created) lock file, or fails with `Locked` at once.
+    /// Takes the exclusive lock on a lock file (created if missing), or fails with `Locked` at
+    /// once. Taken before anything else in the directory is touched.
     fn lock(&self, path: &str) -> DiskResult<Box<dyn DiskLock>>;
     /// Tries what the filesystem can do, with a small scratch file.
     fn probe(&self) -> DiskResult<DiskTraits>;
@@ -173,7 +186,8 @@ pub trait File: Send + Sync + 'static {
     fn sync_data(&self) -> DiskResult<()>;
     /// Cuts or extends (with zeros) to `length`.
     fn truncate(&self, length: u64) -> DiskResult<()>;
-    /// Writes real zero blocks up to `length` and makes them durable.
+    /// Overwrites `[0, length)` with real zero blocks and makes them durable; the file is then
+    /// exactly that long. On an error its content and length are unknown.
     fn zero_fill(&self, length: u64) -> DiskResult<()>;
     /// Advice about a range.
     fn advise(&self, position: u64, length: u64, advice: Advice) -> DiskResult<()>;
@@ -192,4 +206,28 @@ pub struct FileSlice {
     pub position: u64,
     /// Number of bytes.
     pub length: u64,
+}
+
+/// Checks that a path stays below the data directory: relative, no empty, `.` or `..` step.
+pub(crate) fn check_path(path: &str) -> DiskResult<()> {
+    let stays = path.split('/').all(|step| !matches!(step, "" | "." | ".."));
+    if stays && !path.contains('\0') {
+        return Ok(());
+    }
+    Err(DiskError::Denied {
+        path: path.to_owned(),
+        reason: "not a plain path below the data directory".to_owned(),
+    })
+}
+
+/// Asserts what [`File::write_durable`] needs of its caller.
+pub(crate) fn assert_aligned(bytes: &[u8], position: u64) {
+    assert!(
+        (bytes.as_ptr() as usize).is_multiple_of(DURABLE_ALIGN)
+            && bytes.len().is_multiple_of(DURABLE_ALIGN)
+            && position.is_multiple_of(DURABLE_ALIGN as u64),
+        "a durable write of {} bytes at {position} from {:p} is not aligned",
+        bytes.len(),
+        bytes.as_ptr(),
+    );
 }

@@ -9,19 +9,23 @@
 //!
 //! This crate must never know Kafka, records, partitions or configuration.
 
+pub mod aligned;
 pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod random;
+pub mod real;
 pub mod spawn;
 
+use std::path::Path;
 use std::sync::Arc;
 
+pub use aligned::AlignedBuf;
 pub use clock::{Clock, Instant};
 pub use disk::{Disk, DiskError, DiskResult, File, OpenMode};
 pub use net::{Listener, Net, Stream};
 pub use random::Random;
-pub use spawn::{Next, Signal, Spawn, Worker, WorkerHandle};
+pub use spawn::{Next, Priority, Scheduling, Signal, Spawn, Worker, WorkerHandle};
 
 /// Everything a node may touch outside its own memory. Cheap to clone; passed in constructors.
 #[derive(Clone)]
@@ -36,4 +40,20 @@ pub struct World {
     pub random: Arc<dyn Random>,
     /// Threads, or their simulation.
     pub spawn: Arc<dyn Spawn>,
+}
+
+impl World {
+    /// The machine we run on, with one data directory, created if it is missing.
+    ///
+    /// # Errors
+    /// `Denied` if the directory cannot be written; others as the system says.
+    pub fn real(data_dir: &Path) -> DiskResult<World> {
+        Ok(World {
+            clock: Arc::new(real::RealClock::new()),
+            disk: Arc::new(real::RealDisk::open(data_dir)?),
+            net: Arc::new(real::RealNet),
+            random: Arc::new(real::RealRandom),
+            spawn: Arc::new(real::RealSpawn),
+        })
+    }
 }

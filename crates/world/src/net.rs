@@ -29,6 +29,8 @@ pub trait Listener: Send {
 
 /// A connection between threads: accepted on one, to be served on another.
 pub trait Accepted: Send {
+    /// The other side: what connection limits per address count by.
+    fn peer_address(&self) -> SocketAddr;
     /// Ties the connection to the calling thread's runtime.
     fn adopt(self: Box<Self>) -> io::Result<Box<dyn Stream>>;
 }

@@ -39,6 +39,19 @@ pub enum Priority {
     Idle,
 }
 
+/// What a worker got of the [`Priority`] it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// A real-time class.
+    RealTime,
+    /// A negative nice value.
+    Nice,
+    /// The idle class.
+    Idle,
+    /// That of the process.
+    AsIs,
+}
+
 /// Starts workers and the node's reactors.
 pub trait Spawn: Send + Sync + 'static {
     /// Runs a worker until it says `Done`. Raising `signal` ends its wait.
@@ -54,15 +67,26 @@ pub trait Spawn: Send + Sync + 'static {
     fn reactor(&self, name: &'static str, start: ReactorStart) -> Box<dyn WorkerHandle>;
     /// How many reactors are worth starting for connections: one per core; one in simulation.
     fn reactors_suggested(&self) -> usize;
+    /// Waits until the signal is raised, then lowers it and says `true`; `false` if the time was
+    /// over first. Blocks a real thread; in simulation it steps the workers meanwhile, which is
+    /// why code outside workers waits here and not on [`Signal::wait`].
+    fn wait(&self, signal: &Signal, limit: Option<Duration>) -> bool;
 }
 
 /// Builds a reactor's root future on its own thread.
 pub type ReactorStart = Box<dyn FnOnce() -> crate::net::LocalFuture<'static, ()> + Send>;
 
-/// A started worker or reactor.
+/// A started worker or reactor. Dropping the handle lets it run on.
 pub trait WorkerHandle: Send {
-    /// Blocks until it ended. In simulation: steps it until it says `Done`.
+    /// Blocks until it ended; panics with its panic. In simulation: steps all workers until this
+    /// one says `Done`; a simulated reactor must be finished already.
     fn join(self: Box<Self>);
+    /// Whether it ended, by itself or by a panic (which [`WorkerHandle::join`] brings up).
+    fn is_finished(&self) -> bool;
+    /// What the system gave of the priority asked for.
+    fn scheduling(&self) -> Scheduling {
+        Scheduling::AsIs
+    }
 }
 
 /// Wakes a worker. Raising is idempotent, and costs one atomic when it is raised already.
@@ -88,11 +112,18 @@ impl Signal {
         if self.0.raised.swap(true, Ordering::AcqRel) {
             return;
         }
-        let guard = self.0.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let guard = self
+            .0
+            .lock
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         self.0.condvar.notify_one();
         drop(guard);
-        if let Some(hook) =
-            &*self.0.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        if let Some(hook) = &*self
+            .0
+            .hook
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
         {
             hook();
         }
@@ -103,32 +134,45 @@ impl Signal {
         self.0.raised.swap(false, Ordering::AcqRel)
     }
 
-    /// Blocks until raised or the time is over, then lowers it. Real threads only.
-    pub fn wait(&self, limit: Option<Duration>) {
-        let mut guard = self.0.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        while !self.take() {
-            match limit {
-                None => {
-                    guard =
-                        self.0.condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
-                }
-                Some(limit) => {
-                    let (_guard, timeout) = self
-                        .0
-                        .condvar
-                        .wait_timeout(guard, limit)
-                        .unwrap_or_else(|poisoned| poisoned.into_inner());
-                    if timeout.timed_out() {
-                        self.take();
-                    }
-                    return;
-                }
-            }
+    /// Blocks the thread until raised or the time is over, then lowers it; says whether it was
+    /// raised. For the one waiter of a real thread; elsewhere use [`Spawn::wait`].
+    pub fn wait(&self, limit: Option<Duration>) -> bool {
+        if self.take() {
+            return true;
         }
+        let mut raised = false;
+        let guard = self
+            .0
+            .lock
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let sleeping = |_: &mut ()| {
+            raised = self.take();
+            !raised
+        };
+        match limit {
+            None => drop(
+                self.0
+                    .condvar
+                    .wait_while(guard, sleeping)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            ),
+            Some(limit) => drop(
+                self.0
+                    .condvar
+                    .wait_timeout_while(guard, limit, sleeping)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            ),
+        }
+        raised
     }
 
     /// Calls `hook` at each raise: how the simulation learns that a worker is runnable.
     pub fn on_raise(&self, hook: Box<dyn Fn() + Send + Sync>) {
-        *self.0.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hook);
+        *self
+            .0
+            .hook
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(hook);
     }
 }
