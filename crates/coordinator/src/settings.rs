@@ -1,0 +1,71 @@
+//! The broker settings groups obey, and the limits that bound their memory.
+
+/// Settings of one shard; the defaults are Kafka's unless a line says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `group.max.size`: members, and pending members, of one group. Kafka's default is no limit;
+    /// ours is 10,000, since one generation must fit one record anyway. Beyond: GROUP_MAX_SIZE_REACHED.
+    pub group_size_max: usize,
+    /// `group.min.session.timeout.ms`.
+    pub session_timeout_ms_min: i32,
+    /// `group.max.session.timeout.ms`.
+    pub session_timeout_ms_max: i32,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for company.
+    pub initial_rebalance_delay_ms: i32,
+    /// How long a new member may wait for its join before it is given up and told to retry.
+    pub new_member_join_timeout_ms: i32,
+    /// `offset.metadata.max.bytes`, counted as Kafka counts it: UTF-16 units.
+    pub offset_metadata_max: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: i64,
+    /// Groups of one shard. Beyond, nobody founds a new one: POLICY_VIOLATION.
+    pub groups_max: usize,
+    /// Committed offsets of one group. Beyond, commits of further partitions: POLICY_VIOLATION.
+    pub offsets_per_group_max: usize,
+    /// Bytes of one group's metadata record. A generation that does not fit is refused with
+    /// UNKNOWN_SERVER_ERROR, as Kafka does for a record too large, and the group rebalances.
+    pub group_record_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            group_size_max: 10_000,
+            session_timeout_ms_min: 6_000,
+            session_timeout_ms_max: 1_800_000,
+            initial_rebalance_delay_ms: 3_000,
+            new_member_join_timeout_ms: 300_000,
+            offset_metadata_max: 4_096,
+            offsets_retention_ms: 7 * 24 * 3_600_000,
+            offsets_retention_check_interval_ms: 600_000,
+            groups_max: 100_000,
+            offsets_per_group_max: 200_000,
+            // A little under Kafka's max.message.bytes (1,048,588), which counts the batch around it.
+            group_record_bytes_max: 1_048_576 - 256,
+        }
+    }
+}
+
+/// Protocols (assignors) one member may offer; clients offer one to four. Beyond: INVALID_REQUEST.
+pub(crate) const PROTOCOLS_PER_MEMBER_MAX: usize = 64;
+
+/// Bytes of all protocol metadata of one member. It must fit the group's record. Beyond:
+/// INVALID_REQUEST.
+pub(crate) const MEMBER_METADATA_BYTES_MAX: usize = 1_048_576;
+
+/// Strings in Kafka's records have a 2-byte signed length. Longer ids: INVALID_GROUP_ID or
+/// INVALID_REQUEST, before anything is stored.
+pub(crate) const STRING_BYTES_MAX: usize = 32_767;
+
+/// Bytes of a client id that become part of a member id; the rest is cut off, for a member id must
+/// itself fit a string.
+pub(crate) const MEMBER_ID_PREFIX_BYTES_MAX: usize = 1_024;
+
+/// Tombstones one cleanup step writes; the next step follows at once. Keeps batches small.
+pub(crate) const CLEANUP_RECORDS_MAX: usize = 1_000;
+
+/// Shortest wait before a join phase in which nobody came back is looked at again, so that a
+/// rebalance timeout of zero cannot spin.
+pub(crate) const POSTPONED_JOIN_MS_MIN: i64 = 1_000;

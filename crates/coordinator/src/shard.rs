@@ -1,0 +1,633 @@
+//! The groups of one partition of `__consumer_offsets`: requests, timers and records come in here.
+//!
+//! The host's part, in this order for every call of [`Shard::handle`], [`Shard::tick`] and
+//! [`Shard::partitions_deleted`]:
+//! 1. append [`Effects::records`] as one batch (in order, if it must be several), with
+//!    [`Effects::producer`] in its header if that is given;
+//! 2. apply each record, with its offset; only then call the shard again;
+//! 3. give the replies away when that batch is durable (and, for replies without records, when all
+//!    that was applied before is durable).
+//!
+//! If the append is refused for the moment (no room to stage), hold the effects, try again, and let
+//! requests wait meanwhile. If it fails, [`Shard::append_failed`] ends the shard and gives everybody
+//! an answer; replies still held for earlier batches that are lost go through
+//! [`GroupResponse::failed`]. A new shard is then loaded from the log, for what a failed append left
+//! there is not known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wire::ErrorCode;
+
+use crate::group::{Committed, Group, Offsets, State};
+use crate::member::Waiter;
+use crate::offset::{self, Pending};
+use crate::rebalance::Stage;
+use crate::record::{
+    Corrupt, GroupImage, Key, Record, decode_group_value, decode_key, decode_offset_value,
+};
+use crate::request::{Caller, GroupRequest, JoinRequest, Token};
+use crate::response::{GroupResponse, JoinResponse, ListedGroups, SyncResponse, append_error};
+use crate::settings::{STRING_BYTES_MAX, Settings};
+use crate::time::{Alarm, Alarms, Instant, Now};
+use crate::{admin, membership};
+
+/// What a step wants of its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// To append and apply, in this order.
+    pub records: Vec<Record>,
+    /// To give once the records are durable.
+    pub replies: Vec<(Token, GroupResponse)>,
+    /// If given, the records belong to this producer's open transaction.
+    pub producer: Option<ProducerStamp>,
+}
+
+/// Producer id and epoch of a transactional batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// Producer id.
+    pub id: i64,
+    /// Producer epoch.
+    pub epoch: i16,
+}
+
+/// Where an applied record stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordOrigin {
+    /// Its offset.
+    pub offset: i64,
+    /// The producer id of its batch, if the batch is transactional.
+    pub producer_id: Option<i64>,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Groups, of any state.
+    pub groups: usize,
+    /// Members of all groups.
+    pub members: usize,
+    /// Committed offsets of all groups.
+    pub offsets: usize,
+    /// Records skipped because this build does not know their key type, since loading began.
+    pub skipped_records: u64,
+}
+
+/// What a restart keeps of a shard: a function of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Persistent {
+    groups: BTreeMap<Arc<str>, (Option<GroupImage>, Offsets)>,
+    pending: Pending,
+}
+
+/// The groups of one partition. See the crate's head for what holds, this module's for the order of
+/// calls.
+#[derive(Debug)]
+pub struct Shard {
+    settings: Settings,
+    loading: bool,
+    groups: BTreeMap<Arc<str>, Group>,
+    pending: Pending,
+    alarms: Alarms,
+    /// Where a cleanup in steps goes on.
+    cleanup_after: Option<Arc<str>>,
+    skipped_records: u64,
+}
+
+impl Shard {
+    /// A shard about to load: feed it the log with [`Shard::apply`] and [`Shard::apply_marker`], then
+    /// call [`Shard::loaded`]. Until then it refuses requests. // rule G9
+    pub fn new(settings: Settings) -> Shard {
+        Shard {
+            settings,
+            loading: true,
+            groups: BTreeMap::new(),
+            pending: Pending::default(),
+            alarms: Alarms::default(),
+            cleanup_after: None,
+            skipped_records: 0,
+        }
+    }
+
+    /// The log has been applied to its end: members come back to life, each with a full session
+    /// timeout to show itself.
+    pub fn loaded(&mut self, now: Now) {
+        self.loading = false;
+        let mut effects = Effects::default();
+        let Shard {
+            groups,
+            alarms,
+            settings,
+            ..
+        } = self;
+        let mut stage = Stage {
+            now,
+            settings,
+            alarms,
+            effects: &mut effects,
+        };
+        for group in groups.values_mut() {
+            group.restore();
+            let members: Vec<Arc<str>> = group.members.keys().cloned().collect();
+            for member in &members {
+                group.renew_session(&mut stage, member);
+            }
+            if members.len() > settings.group_size_max {
+                // The limit was lowered; members may commit before some of them must go.
+                group.prepare_rebalance(&mut stage);
+            }
+        }
+        let interval = settings.offsets_retention_check_interval_ms.max(1);
+        alarms.set(Alarm::Cleanup, now.monotonic.after_ms(interval));
+        debug_assert!(
+            effects == Effects::default(),
+            "nobody waits while a shard loads"
+        );
+    }
+
+    /// Whether requests are still refused.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Handles a request; its answer comes under `token` in these effects or later ones.
+    pub fn handle(
+        &mut self,
+        now: Now,
+        token: Token,
+        caller: &Caller,
+        request: GroupRequest,
+    ) -> Effects {
+        let mut effects = Effects::default();
+        let waiter = Waiter {
+            token,
+            version: caller.version,
+        };
+        let refusal = if self.loading {
+            Some(ErrorCode::CoordinatorLoadInProgress)
+        } else {
+            check_strings(caller, &request).or_else(|| self.check_room(&request))
+        };
+        if let Some(error) = refusal {
+            effects
+                .replies
+                .push((token, request.refused(caller.version, error)));
+            return effects;
+        }
+        if let GroupRequest::Join(join) = &request {
+            self.join(now, waiter, caller, join, &mut effects);
+            return effects;
+        }
+
+        let version = caller.version;
+        let Shard {
+            groups,
+            pending,
+            alarms,
+            settings,
+            ..
+        } = self;
+        let mut stage = Stage {
+            now,
+            settings,
+            alarms,
+            effects: &mut effects,
+        };
+        let answer = match &request {
+            GroupRequest::Join(_) => return effects,
+            GroupRequest::Sync(sync) => {
+                let Some(group) = groups.get_mut(&sync.group) else {
+                    let error = unknown_or_invalid(&sync.group);
+                    stage.answer(waiter, GroupResponse::Sync(SyncResponse::refused(error)));
+                    return effects;
+                };
+                let GroupRequest::Sync(sync) = request else {
+                    return effects;
+                };
+                group.sync(&mut stage, caller, waiter, sync);
+                return effects;
+            }
+            GroupRequest::Heartbeat(heartbeat) => Ok(GroupResponse::Heartbeat(
+                match groups.get_mut(&heartbeat.group) {
+                    Some(group) => group.heartbeat(&mut stage, heartbeat),
+                    None => unknown_or_invalid(&heartbeat.group),
+                },
+            )),
+            GroupRequest::Leave(leave) => match groups.get_mut(&leave.group) {
+                Some(group) => Ok(GroupResponse::Leave(group.leave(&mut stage, leave))),
+                None => Err(unknown_or_invalid(&leave.group)),
+            },
+            GroupRequest::Commit(commit) => {
+                let group = groups.get_mut(&commit.group);
+                offset::commit(group, &mut stage, version, commit).map(GroupResponse::Commit)
+            }
+            GroupRequest::TxnCommit(commit) if commit.group.is_empty() => {
+                Err(ErrorCode::InvalidGroupId)
+            }
+            GroupRequest::TxnCommit(commit) => {
+                stage.effects.producer = Some(ProducerStamp {
+                    id: commit.producer_id,
+                    epoch: commit.producer_epoch,
+                });
+                let group = groups.get(&commit.group);
+                offset::txn_commit(group, pending, &mut stage, commit).map(GroupResponse::TxnCommit)
+            }
+            GroupRequest::Fetch(fetch) => {
+                let group = groups.get(&fetch.group);
+                Ok(GroupResponse::Fetch(offset::fetch(group, pending, fetch)))
+            }
+            GroupRequest::DeleteOffsets(delete) if delete.group.is_empty() => {
+                Err(ErrorCode::InvalidGroupId)
+            }
+            GroupRequest::DeleteOffsets(delete) => {
+                let group = groups.get(&delete.group);
+                offset::delete_offsets(group, pending, stage.effects, delete)
+                    .map(GroupResponse::DeleteOffsets)
+            }
+            GroupRequest::Describe(ids) => Ok(GroupResponse::Describe(
+                ids.iter()
+                    .map(|id| admin::describe(id, groups.get(id)))
+                    .collect(),
+            )),
+            GroupRequest::Delete(ids) => Ok(GroupResponse::Delete(
+                ids.iter()
+                    .map(|id| {
+                        (
+                            id.clone(),
+                            admin::delete(id, groups.get(id), pending, stage.effects),
+                        )
+                    })
+                    .collect(),
+            )),
+            GroupRequest::List(list) => Ok(GroupResponse::List(ListedGroups {
+                error: ErrorCode::None,
+                groups: admin::list(groups.values(), list),
+            })),
+            GroupRequest::Seek(seek) => {
+                let group = groups.get_mut(&seek.group);
+                Ok(GroupResponse::Seek(offset::seek(group, &mut stage, seek)))
+            }
+        };
+        match answer {
+            Ok(response) => stage.answer(waiter, response),
+            Err(error) => effects
+                .replies
+                .push((token, request.refused(version, error))),
+        }
+        if effects.records.is_empty() {
+            effects.producer = None;
+        }
+        effects
+    }
+
+    /// JoinGroup may found a group; one that nobody gets into is not founded.
+    fn join(
+        &mut self,
+        now: Now,
+        waiter: Waiter,
+        caller: &Caller,
+        join: &JoinRequest,
+        effects: &mut Effects,
+    ) {
+        let Shard {
+            groups,
+            alarms,
+            settings,
+            ..
+        } = self;
+        let mut stage = Stage {
+            now,
+            settings,
+            alarms,
+            effects,
+        };
+        let refusal = membership::check_join(join, &stage).err();
+        if let Some(error) = refusal {
+            let refused = JoinResponse::refused(error, join.member_id.clone());
+            stage.answer(waiter, GroupResponse::Join(refused));
+        } else if let Some(group) = groups.get_mut(&join.group) {
+            group.join(&mut stage, caller, waiter, join);
+        } else if !join.member_id.is_empty() {
+            let refused = JoinResponse::refused(ErrorCode::UnknownMemberId, join.member_id.clone());
+            stage.answer(waiter, GroupResponse::Join(refused));
+        } else {
+            let mut group = Group::new(join.group.clone());
+            group.since_ms = Some(now.wall_ms);
+            // As in Kafka, a group is in the log from its first day, with nothing in it yet.
+            let founding = Record::group(&join.group, &group.project(|_| bytes::Bytes::new()));
+            group.join(&mut stage, caller, waiter, join);
+            if !group.members.is_empty() || !group.pending_join.is_empty() {
+                stage.effects.records.insert(0, founding);
+                groups.insert(join.group.clone(), group);
+            }
+        }
+    }
+
+    /// Does everything that is due. Call it when [`Shard::deadline`] has come; earlier does no harm.
+    pub fn tick(&mut self, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        let Shard {
+            groups,
+            pending,
+            alarms,
+            settings,
+            cleanup_after,
+            ..
+        } = self;
+        let mut cleanup = false;
+        // Alarms set meanwhile may be due at once; this many at most, so that a tick ends.
+        for _ in 0..alarms.len() {
+            let Some(alarm) = alarms.pop_due(now.monotonic) else {
+                break;
+            };
+            let mut stage = Stage {
+                now,
+                settings,
+                alarms,
+                effects: &mut effects,
+            };
+            match alarm {
+                Alarm::Join(id) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        group.join_time_is_up(&mut stage);
+                    }
+                }
+                Alarm::Sync(id) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        group.sync_time_is_up(&mut stage);
+                    }
+                }
+                Alarm::Session(id, member) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        group.session_is_up(&mut stage, &member);
+                    }
+                }
+                Alarm::Cleanup => cleanup = true,
+            }
+        }
+        if cleanup {
+            let mut next_ms = settings.offsets_retention_check_interval_ms.max(1);
+            if effects.records.is_empty() {
+                let after = cleanup_after.take();
+                *cleanup_after =
+                    offset::clean_up(groups, pending, now, settings, after, &mut effects);
+                if cleanup_after.is_some() {
+                    next_ms = 0;
+                }
+            } else {
+                // What was decided just now is not applied yet; look again after it.
+                next_ms = 0;
+            }
+            alarms.set(Alarm::Cleanup, now.monotonic.after_ms(next_ms));
+        }
+        effects
+    }
+
+    /// When [`Shard::tick`] has something to do next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.alarms.next()
+    }
+
+    /// Partitions were deleted: their offsets are to be forgotten. Name and partition of each.
+    pub fn partitions_deleted(&mut self, gone: &[(Arc<str>, i32)]) -> Effects {
+        let mut effects = Effects::default();
+        offset::partitions_deleted(&self.groups, &self.pending, gone, &mut effects);
+        effects
+    }
+
+    /// Takes in one record of the log: while loading, and after each append.
+    ///
+    /// Records of key types this build does not know are counted and skipped.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the bytes are not what their type says; the state is then unchanged.
+    pub fn apply(
+        &mut self,
+        origin: RecordOrigin,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), Corrupt> {
+        match (decode_key(key)?, value) {
+            (Key::Unknown(_), _) => self.skipped_records += 1,
+            (Key::Group { group }, Some(value)) => {
+                let image = decode_group_value(value)?;
+                self.group_entry(group).adopt(image);
+            }
+            (Key::Group { group }, None) => self.forget_group(&group),
+            (
+                Key::Offset {
+                    group,
+                    topic,
+                    partition,
+                },
+                Some(value),
+            ) => {
+                let value = decode_offset_value(value)?;
+                let committed = Committed {
+                    at: origin.offset,
+                    value,
+                };
+                let entry = self.group_entry(group.clone());
+                match origin.producer_id {
+                    None => {
+                        entry
+                            .offsets
+                            .entry(topic)
+                            .or_default()
+                            .insert(partition, committed);
+                    }
+                    Some(producer) => {
+                        self.pending
+                            .put(producer, &group, topic, partition, committed);
+                    }
+                }
+            }
+            (
+                Key::Offset {
+                    group,
+                    topic,
+                    partition,
+                },
+                None,
+            ) => {
+                if let Some(group) = self.groups.get_mut(&group)
+                    && let Some(partitions) = group.offsets.get_mut(&topic)
+                {
+                    partitions.remove(&partition);
+                    if partitions.is_empty() {
+                        group.offsets.remove(&topic);
+                    }
+                }
+                self.pending.forget(&group, &topic, partition);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a transaction marker of the log: the producer's pending offsets count, or are gone.
+    pub fn apply_marker(&mut self, producer_id: i64, committed: bool) {
+        let groups = self.pending.end(producer_id);
+        if !committed {
+            return;
+        }
+        for (id, topics) in groups {
+            let group = self.group_entry(id);
+            for (topic, partitions) in topics {
+                if partitions.is_empty() {
+                    continue;
+                }
+                let held = group.offsets.entry(topic).or_default();
+                for (partition, committed) in partitions {
+                    // The later record in the log wins, whichever way it came, so that compaction
+                    // cannot change the outcome.
+                    let newer = held
+                        .get(&partition)
+                        .is_none_or(|held| held.at < committed.at);
+                    if newer {
+                        held.insert(partition, committed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the shard, because another node has its partition now or this one stops: everybody who
+    /// waits is answered with `error`, usually NOT_COORDINATOR. // rule G9
+    #[must_use = "the replies are owed to clients"]
+    pub fn unload(mut self, error: ErrorCode) -> Vec<(Token, GroupResponse)> {
+        let mut replies = Vec::new();
+        for group in self.groups.values_mut() {
+            let ids: Vec<Arc<str>> = group.members.keys().cloned().collect();
+            for id in ids {
+                if let Some(waiter) = group.take_join(&id) {
+                    let refused = JoinResponse::refused(error, id.clone());
+                    let response = GroupResponse::Join(refused).shaped(waiter.version);
+                    replies.push((waiter.token, response));
+                }
+                if let Some(waiter) = group.take_sync(&id) {
+                    let response = GroupResponse::Sync(SyncResponse::refused(error));
+                    replies.push((waiter.token, response));
+                }
+            }
+        }
+        replies
+    }
+
+    /// Ends the shard, because these effects' records could not be appended. `error` is the append's
+    /// own; clients are told what it means to them. Load a new shard from the log.
+    #[must_use = "the replies are owed to clients"]
+    pub fn append_failed(self, effects: Effects, error: ErrorCode) -> Vec<(Token, GroupResponse)> {
+        let error = append_error(error);
+        let mut replies: Vec<(Token, GroupResponse)> = effects
+            .replies
+            .into_iter()
+            .map(|(token, response)| (token, response.failed(error)))
+            .collect();
+        replies.extend(self.unload(ErrorCode::NotCoordinator));
+        replies
+    }
+
+    /// Numbers for metrics; walks over everything.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            groups: self.groups.len(),
+            members: self.groups.values().map(|group| group.members.len()).sum(),
+            offsets: self.groups.values().map(Group::offset_count).sum(),
+            skipped_records: self.skipped_records,
+        }
+    }
+
+    /// A copy of what a restart keeps, to compare shards by.
+    pub fn persistent(&self) -> Persistent {
+        let groups = self
+            .groups
+            .iter()
+            .map(|(id, group)| (id.clone(), (group.image.clone(), group.offsets.clone())))
+            .collect();
+        Persistent {
+            groups,
+            pending: self.pending.clone(),
+        }
+    }
+
+    fn group_entry(&mut self, id: Arc<str>) -> &mut Group {
+        self.groups
+            .entry(id.clone())
+            .or_insert_with(|| Group::new(id))
+    }
+
+    /// A group's tombstone. Offsets still there go on as those of a simple group; tombstones are only
+    /// written for empty groups, so a living one is left to its members.
+    fn forget_group(&mut self, id: &Arc<str>) {
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        group.image = None;
+        if group.state != State::Empty {
+            return;
+        }
+        for member in &group.pending_join {
+            self.alarms
+                .cancel(&Alarm::Session(id.clone(), member.clone()));
+        }
+        let offsets = std::mem::take(&mut group.offsets);
+        self.groups.remove(id);
+        if !offsets.is_empty() {
+            self.group_entry(id.clone()).offsets = offsets;
+        }
+    }
+
+    /// Refuses what would found one group too many.
+    fn check_room(&self, request: &GroupRequest) -> Option<ErrorCode> {
+        let founded = match request {
+            GroupRequest::Join(join) if join.member_id.is_empty() => &join.group,
+            GroupRequest::Commit(commit) if commit.generation < 0 => &commit.group,
+            GroupRequest::TxnCommit(commit) if commit.generation < 0 => &commit.group,
+            GroupRequest::Seek(seek) => &seek.group,
+            _ => return None,
+        };
+        let full = self.groups.len() >= self.settings.groups_max;
+        (full && !self.groups.contains_key(founded)).then_some(ErrorCode::PolicyViolation)
+    }
+}
+
+/// What the membership APIs say to a group that is not there.
+fn unknown_or_invalid(group: &str) -> ErrorCode {
+    if group.is_empty() {
+        ErrorCode::InvalidGroupId
+    } else {
+        ErrorCode::UnknownMemberId
+    }
+}
+
+/// Strings that would be stored must fit a record's string.
+fn check_strings(caller: &Caller, request: &GroupRequest) -> Option<ErrorCode> {
+    let long = |text: &Arc<str>| text.len() > STRING_BYTES_MAX;
+    let (group, others) = match request {
+        GroupRequest::Join(join) => {
+            let named = join.instance_id.iter().any(long) || long(&join.protocol_type);
+            let caller = long(&caller.client_id) || long(&caller.client_host);
+            let protocols = join.protocols.iter().any(|protocol| long(&protocol.name));
+            (&join.group, named || caller || protocols)
+        }
+        GroupRequest::Commit(commit) => (
+            &commit.group,
+            commit.topics.iter().any(|topic| long(&topic.name)),
+        ),
+        GroupRequest::TxnCommit(commit) => (
+            &commit.group,
+            commit.topics.iter().any(|topic| long(&topic.name)),
+        ),
+        GroupRequest::Seek(seek) => (
+            &seek.group,
+            seek.topics.iter().any(|topic| long(&topic.name)),
+        ),
+        _ => return None,
+    };
+    if long(group) {
+        Some(ErrorCode::InvalidGroupId)
+    } else {
+        others.then_some(ErrorCode::InvalidRequest)
+    }
+}
