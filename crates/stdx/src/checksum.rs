@@ -10,6 +10,15 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// CRC-32C of what has the checksum `crc`, followed by `bytes`: for whoever keeps the four bytes of
+/// a checksum between pieces instead of a [`Crc32c`]. `0` is the checksum of nothing.
+pub fn crc32c_extend(crc: u32, bytes: &[u8]) -> u32 {
+    // The algorithm's state is the checksum before its final inversion.
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
+    digest.update(bytes);
+    digest.finalize() as u32
+}
+
 /// CRC-32C over bytes that come in pieces; equal to [`crc32c`] over all of them.
 #[derive(Clone)]
 pub struct Crc32c(Digest);
@@ -66,6 +75,8 @@ mod tests {
             assert_eq!(crc.value(), crc32c(&bytes[..cut]));
             crc.update(&bytes[cut..]);
             assert_eq!(crc.value(), whole, "cut at {cut}");
+            let front = crc32c_extend(0, &bytes[..cut]);
+            assert_eq!(crc32c_extend(front, &bytes[cut..]), whole, "cut at {cut}");
         }
     }
 }

@@ -14,6 +14,6 @@ pub mod nearest;
 pub mod varint;
 
 pub use byte_size::ByteSize;
-pub use checksum::{Crc32c, crc32c};
+pub use checksum::{Crc32c, crc32c, crc32c_extend};
 pub use cursor::{CursorError, Reader, Writer};
 pub use nearest::nearest;
