@@ -1,0 +1,116 @@
+//! What can be set: for the data directory, and for one partition's log.
+
+use std::time::Duration;
+
+/// Settings of a data directory. Plain data; [`StoreConfig::default`] is the product.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Bytes of a slot of the shared log. A batch must fit into half of one.
+    pub slot_bytes: u64,
+    /// Number of slots, at least 4.
+    pub slots: u32,
+    /// Bytes of a staging buffer: the most that one ordinary group carries.
+    pub staging_bytes: usize,
+    /// Number of staging buffers.
+    pub staging_buffers: usize,
+    /// Segment files held open at most.
+    pub descriptors: usize,
+    /// Time between checkpoints when the log does not fill up earlier.
+    pub checkpoint_interval: Duration,
+    /// Time between two rounds of the write-back trickle.
+    pub trickle_interval: Duration,
+    /// Time between two rounds of retention.
+    pub retention_interval: Duration,
+    /// Bytes per second that the scrub reads at most; 0 switches it off.
+    pub scrub_bytes_per_second: u64,
+    /// Dirty files up to which a checkpoint syncs each; above it syncs the filesystem.
+    pub sync_each_max: usize,
+    /// Who we are; `None` takes what the directory says (and invents an id for a new one).
+    pub identity: Option<Identity>,
+    /// Bytes kept in reserve so that deletes can be recorded on a full disk.
+    pub ballast_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            slot_bytes: 64 << 20,
+            slots: 8,
+            staging_bytes: 4 << 20,
+            staging_buffers: 3,
+            descriptors: 4096,
+            checkpoint_interval: Duration::from_secs(30),
+            trickle_interval: Duration::from_millis(5),
+            retention_interval: Duration::from_secs(300),
+            scrub_bytes_per_second: 16 << 20,
+            sync_each_max: 64,
+            identity: None,
+            ballast_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Which cluster and broker a data directory belongs to (replication.md D9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's id, as Kafka shows it.
+    pub cluster_id: String,
+    /// The broker's number.
+    pub broker_id: i32,
+}
+
+/// What an acknowledgement waits for on this node (storage.md section 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// The flush of the shared log.
+    #[default]
+    Durable,
+    /// The copy in memory; the log is written all the same, nobody waits.
+    Os,
+}
+
+/// Whose clock a batch's timestamps show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampSource {
+    /// The producer's.
+    #[default]
+    CreateTime,
+    /// Ours, stamped at append.
+    LogAppendTime,
+}
+
+/// Settings of one partition's log, from the topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What an acknowledgement waits for.
+    pub sync: SyncPolicy,
+    /// Whose clock stamps the batches.
+    pub timestamps: TimestampSource,
+    /// Data bytes of a segment at most.
+    pub segment_bytes: u64,
+    /// Age of a segment at most, by its first append, milliseconds.
+    pub segment_ms: i64,
+    /// Segments whose newest record is older are deleted, milliseconds; −1: never.
+    pub retention_ms: i64,
+    /// Segments are deleted while the log without them has this many bytes; −1: never.
+    pub retention_bytes: i64,
+    /// Whether retention deletes at all (`cleanup.policy` contains `delete`).
+    pub delete: bool,
+    /// A producer unseen for this long is forgotten, milliseconds.
+    pub producer_expiry_ms: i64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings {
+            sync: SyncPolicy::Durable,
+            timestamps: TimestampSource::CreateTime,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            retention_ms: -1,
+            retention_bytes: -1,
+            delete: true,
+            producer_expiry_ms: 24 * 3600 * 1000,
+        }
+    }
+}

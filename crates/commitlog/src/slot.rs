@@ -1,0 +1,228 @@
+//! The slots of the shared log: files of real zero blocks, written front to back, used again.
+//!
+//! Invariants:
+//! - A slot is never extended and, unless retired, never unlinked.
+//! - Each use has a random generation, so that what a slot held before never parses as new.
+//! - One free slot is always left for the group of a failed flush, and one for the groups that were
+//!   staged when the log filled up, so that a checkpoint never waits for the space it frees.
+
+use std::sync::Arc;
+
+use world::disk::{DiskError, DiskResult};
+use world::{Disk, File, OpenMode, Random};
+
+/// Free slots that ordinary groups leave alone.
+const RESERVED: usize = 2;
+/// Free slots that the groups already staged leave alone when the log is full.
+const RESERVED_FOR_RETIREMENT: usize = 1;
+
+/// Directory of the slots.
+pub(crate) const SLOT_DIR: &str = "wal";
+
+/// Path of a slot.
+pub(crate) fn slot_path(number: u32) -> String {
+    format!("{SLOT_DIR}/{number:08}.wal")
+}
+
+/// Number of the slot with this file name.
+pub(crate) fn slot_number(name: &str) -> Option<u32> {
+    name.strip_suffix(".wal")
+        .filter(|digits| digits.len() == 8)?
+        .parse()
+        .ok()
+}
+
+/// Creates or completes a slot's file and opens it for durable writes.
+pub(crate) fn create_slot(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResult<Arc<dyn File>> {
+    let path = slot_path(number);
+    let file = match disk.open(&path, OpenMode::CreateNew) {
+        Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite)?,
+        other => other?,
+    };
+    if file.len()? < bytes {
+        file.zero_fill(bytes)?;
+    }
+    disk.sync_dir(SLOT_DIR)?;
+    disk.open(&path, OpenMode::Durable)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Free,
+    Written,
+    Retired,
+}
+
+struct Slot {
+    number: u32,
+    file: Arc<dyn File>,
+    state: Use,
+    last_lsn: u64,
+}
+
+/// Where a block goes.
+pub(crate) struct Place {
+    pub file: Arc<dyn File>,
+    pub position: u64,
+    pub generation: u64,
+    /// The block is the first of its slot.
+    pub first: bool,
+}
+
+/// All slots of a data directory.
+pub(crate) struct Slots {
+    bytes: u64,
+    slots: Vec<Slot>,
+    current: Option<usize>,
+    at: u64,
+    generation: u64,
+    random: Arc<dyn Random>,
+}
+
+impl Slots {
+    /// No slot yet, each `bytes` long.
+    pub fn new(bytes: u64, random: Arc<dyn Random>) -> Slots {
+        Slots {
+            bytes,
+            slots: Vec::new(),
+            current: None,
+            at: 0,
+            generation: 0,
+            random,
+        }
+    }
+
+    /// Adds a slot; `last_lsn` of a slot that still holds blocks of the log.
+    pub fn add(&mut self, number: u32, file: Arc<dyn File>, last_lsn: Option<u64>) {
+        let state = if last_lsn.is_some() {
+            Use::Written
+        } else {
+            Use::Free
+        };
+        self.slots.push(Slot {
+            number,
+            file,
+            state,
+            last_lsn: last_lsn.unwrap_or(0),
+        });
+        self.slots.sort_by_key(|slot| slot.number);
+        debug_assert!(self.current.is_none() || last_lsn.is_none());
+        // Sorting may have moved the current slot.
+        if let Some(current) = self.current {
+            let number_of_current = self.slots.iter().position(|slot| slot.number == number);
+            if number_of_current.is_some_and(|at| at <= current) {
+                self.current = Some(current + 1);
+            }
+        }
+    }
+
+    /// Room for a block of `bytes`. `drain` lets it use the slot kept for a full log. `None`: the
+    /// log is full until a checkpoint.
+    pub fn place(&mut self, bytes: u64, lsn: u64, drain: bool) -> Option<Place> {
+        let fits = self.current.is_some() && self.at + bytes <= self.bytes;
+        let first = !fits;
+        if !fits {
+            let reserved = if drain {
+                RESERVED_FOR_RETIREMENT
+            } else {
+                RESERVED
+            };
+            if self.free() <= reserved && !self.is_young() {
+                return None;
+            }
+            self.next_slot()?;
+        }
+        Some(self.take(bytes, lsn, first))
+    }
+
+    /// Gives the current slot up after a failed flush and takes a fresh one for the same group.
+    /// Returns the retired slot's generation as well. `None`: no slot is free.
+    pub fn place_after_failure(&mut self, bytes: u64, lsn: u64) -> Option<(Place, u64)> {
+        let retired = self.generation;
+        if let Some(current) = self.current {
+            self.slots[current].state = Use::Retired;
+        }
+        self.next_slot()?;
+        Some((self.take(bytes, lsn, true), retired))
+    }
+
+    /// While only the first slot exists, nothing is held back: the log is empty and others are
+    /// being made.
+    fn is_young(&self) -> bool {
+        self.slots.len() <= RESERVED && self.current.is_none()
+    }
+
+    fn next_slot(&mut self) -> Option<()> {
+        let free = self.slots.iter().position(|slot| slot.state == Use::Free)?;
+        self.slots[free].state = Use::Written;
+        self.current = Some(free);
+        self.at = 0;
+        self.generation = self.random.next_u64();
+        Some(())
+    }
+
+    fn take(&mut self, bytes: u64, lsn: u64, first: bool) -> Place {
+        let Some(current) = self.current else {
+            unreachable!("a slot was taken just now");
+        };
+        let slot = &mut self.slots[current];
+        slot.last_lsn = lsn;
+        let place = Place {
+            file: Arc::clone(&slot.file),
+            position: self.at,
+            generation: self.generation,
+            first,
+        };
+        self.at += bytes;
+        place
+    }
+
+    /// Slots that may be written over.
+    pub fn free(&self) -> usize {
+        self.slots
+            .iter()
+            .filter(|slot| slot.state == Use::Free)
+            .count()
+    }
+
+    /// Slots in all.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Numbers in use.
+    pub fn numbers(&self) -> Vec<u32> {
+        self.slots.iter().map(|slot| slot.number).collect()
+    }
+
+    /// Whether it is time for a checkpoint: half of the log is used.
+    pub fn half_used(&self) -> bool {
+        self.count() - self.free() > self.count() / 2
+    }
+
+    /// Everything up to `lsn` is durable in segments and manifest: slots that hold nothing newer
+    /// are free. Returns the numbers of retired ones, whose files are to be replaced.
+    pub fn free_through(&mut self, lsn: u64) -> Vec<u32> {
+        let current = self.current.map(|current| self.slots[current].number);
+        let mut retired = Vec::new();
+        for slot in &mut self.slots {
+            if slot.last_lsn > lsn || Some(slot.number) == current {
+                continue;
+            }
+            match slot.state {
+                Use::Written => slot.state = Use::Free,
+                Use::Retired => retired.push(slot.number),
+                Use::Free => {}
+            }
+        }
+        self.slots.retain(|slot| !retired.contains(&slot.number));
+        self.current =
+            current.and_then(|number| self.slots.iter().position(|slot| slot.number == number));
+        retired
+    }
+
+    /// Bytes of one slot.
+    pub fn slot_bytes(&self) -> u64 {
+        self.bytes
+    }
+}

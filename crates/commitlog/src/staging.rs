@@ -1,0 +1,355 @@
+//! Where appends wait for the disk: a few aligned buffers, filled in order, taken whole.
+//!
+//! One group is open at a time; whoever appends copies its record behind the last one, under a lock
+//! held for the length of that copy. There is no timer: the log writer takes the open group as soon
+//! as the disk is free, so the flush in flight is the batching window (storage.md S2). When every
+//! buffer is full or in flight the append is refused, the socket is not read, TCP pushes back.
+//!
+//! Buffers are allocated on first need and given back when the log falls idle.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use world::AlignedBuf;
+
+use crate::block::{
+    BLOCK_ALIGN, BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, block_bytes,
+    write_record_header,
+};
+use crate::lock;
+use crate::partition::Partition;
+
+/// No part follows.
+const LAST: u32 = u32::MAX;
+
+/// What a part of a group does to its segment when it is gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartKind {
+    /// Bytes of the group go to `position` of segment `segment`.
+    Bytes {
+        from: u32,
+        length: u32,
+        position: u64,
+    },
+    /// The segment is cut to `position`; segments above it are gone.
+    Truncate { position: u64 },
+    /// The segment ends at `position`; its footer follows.
+    Seal { position: u64 },
+    /// Nothing for the segment: trim, epoch, create, delete.
+    Nothing,
+}
+
+/// One record's effect on its partition's files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub kind: PartKind,
+    /// Base offset of the segment.
+    pub segment: i64,
+    /// End offset of the partition behind this record.
+    pub end: i64,
+    /// Active segment and position behind this record.
+    pub end_position: u64,
+    /// Number of truncations the partition had seen: parts of an older one move no mark.
+    pub incarnation: u32,
+    next: u32,
+}
+
+/// A partition's parts in one group.
+pub(crate) struct GroupEntry {
+    pub partition: Arc<Partition>,
+    first: u32,
+    last: u32,
+}
+
+/// What was appended between two flushes: one block of the log.
+pub struct Group {
+    /// Number of the block.
+    pub lsn: u64,
+    buffer: AlignedBuf,
+    filled: usize,
+    records: u32,
+    pub(crate) entries: Vec<GroupEntry>,
+    parts: Vec<Part>,
+}
+
+impl Group {
+    fn new(capacity: usize) -> Group {
+        Group {
+            lsn: 0,
+            buffer: AlignedBuf::zeroed(capacity),
+            filled: BLOCK_HEADER_BYTES,
+            records: 0,
+            entries: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Bytes of the body so far.
+    pub fn body_length(&self) -> usize {
+        self.filled - BLOCK_HEADER_BYTES
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Size of the block on disk.
+    pub fn block_bytes(&self) -> usize {
+        block_bytes(self.body_length())
+    }
+
+    /// Header, body and padding.
+    pub fn block(&self) -> &[u8] {
+        &self.buffer[..self.block_bytes()]
+    }
+
+    /// The block, for its header to be written; the padding is cleared.
+    pub fn block_mut(&mut self) -> &mut [u8] {
+        let (filled, end) = (self.filled, self.block_bytes());
+        let block = &mut self.buffer[..end];
+        block[filled..].fill(0);
+        block
+    }
+
+    /// The bytes of a part.
+    pub(crate) fn bytes(&self, from: u32, length: u32) -> &[u8] {
+        &self.buffer[from as usize..from as usize + length as usize]
+    }
+
+    /// The parts of an entry, in the order of their append.
+    pub(crate) fn parts_of(&self, entry: &GroupEntry) -> impl Iterator<Item = &Part> {
+        let mut at = entry.first;
+        std::iter::from_fn(move || {
+            let part = self.parts.get(at as usize)?;
+            at = part.next;
+            Some(part)
+        })
+    }
+
+    fn room(&self) -> usize {
+        self.buffer.len() - self.filled
+    }
+
+    fn clear(&mut self) {
+        self.filled = BLOCK_HEADER_BYTES;
+        self.records = 0;
+        self.entries.clear();
+        self.parts.clear();
+    }
+}
+
+/// Where a partition's entry lies in the open group; kept by the partition, so that the next append
+/// finds it without a search.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EntryHint {
+    lsn: u64,
+    entry: u32,
+}
+
+pub(crate) struct StagingState {
+    open: Option<Group>,
+    ready: VecDeque<Group>,
+    spare: Vec<Group>,
+    /// Buffers of ordinary size that exist: open, ready, spare or in flight.
+    buffers: usize,
+    /// Whether a batch larger than a buffer waits or is in flight.
+    oversized: bool,
+    next_lsn: u64,
+    /// Appends are refused: the log is full or dead.
+    stalled: bool,
+    buffer_bytes: usize,
+    buffers_max: usize,
+}
+
+/// No room now: try again when the durable LSN has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl StagingState {
+    /// Makes sure that records of `length` bytes in all (headers included) fit into the open group.
+    pub fn make_room(&mut self, length: usize) -> Result<(), NoRoom> {
+        if self.stalled {
+            return Err(NoRoom);
+        }
+        if self.open.as_ref().is_some_and(|open| open.room() >= length) {
+            return Ok(());
+        }
+        let fresh = if BLOCK_HEADER_BYTES + length > self.buffer_bytes {
+            if self.oversized {
+                return Err(NoRoom);
+            }
+            self.oversized = true;
+            Group::new(BLOCK_HEADER_BYTES + length)
+        } else if let Some(spare) = self.spare.pop() {
+            spare
+        } else if self.buffers < self.buffers_max {
+            self.buffers += 1;
+            Group::new(self.buffer_bytes)
+        } else {
+            return Err(NoRoom);
+        };
+        if let Some(full) = self.open.take() {
+            self.ready.push_back(full);
+        }
+        self.open(fresh);
+        Ok(())
+    }
+
+    fn open(&mut self, mut group: Group) {
+        group.lsn = self.next_lsn;
+        self.next_lsn += 1;
+        self.open = Some(group);
+    }
+
+    /// Copies a record into the open group, which has room for it ([`StagingState::make_room`]);
+    /// returns its LSN and the copied body.
+    pub fn push(
+        &mut self,
+        partition: &Arc<Partition>,
+        hint: &mut EntryHint,
+        header: &RecordHeader,
+        body: &[u8],
+        effect: Effect,
+    ) -> (u64, &mut [u8]) {
+        let Some(group) = self.open.as_mut() else {
+            unreachable!("make_room opened a group");
+        };
+        let from = group.filled + RECORD_HEADER_BYTES;
+        let part = Part {
+            kind: match effect.kind {
+                PartKind::Bytes { position, .. } => PartKind::Bytes {
+                    from: from as u32,
+                    length: body.len() as u32,
+                    position,
+                },
+                kind => kind,
+            },
+            segment: effect.segment,
+            end: effect.end,
+            end_position: effect.end_position,
+            incarnation: effect.incarnation,
+            next: LAST,
+        };
+        let at = group.parts.len() as u32;
+        group.parts.push(part);
+        if hint.lsn == group.lsn {
+            let entry = &mut group.entries[hint.entry as usize];
+            group.parts[entry.last as usize].next = at;
+            entry.last = at;
+        } else {
+            *hint = EntryHint {
+                lsn: group.lsn,
+                entry: group.entries.len() as u32,
+            };
+            group.entries.push(GroupEntry {
+                partition: Arc::clone(partition),
+                first: at,
+                last: at,
+            });
+        }
+        let buffer = &mut group.buffer[group.filled..];
+        write_record_header(buffer, header);
+        let copied = &mut buffer[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + body.len()];
+        copied.copy_from_slice(body);
+        group.filled = from + body.len();
+        group.records += 1;
+        (group.lsn, copied)
+    }
+
+    /// Opens a group without records, for the block that vouches for the last one.
+    pub fn open_empty(&mut self) -> Result<u64, NoRoom> {
+        self.make_room(0)?;
+        Ok(self.next_lsn - 1)
+    }
+
+    /// The LSN that the last append got; 0 before the first.
+    pub fn last_lsn(&self) -> u64 {
+        self.next_lsn - 1
+    }
+}
+
+/// What a record does to its partition, as far as the gather must know.
+#[derive(Clone, Copy)]
+pub(crate) struct Effect {
+    pub kind: PartKind,
+    pub segment: i64,
+    pub end: i64,
+    pub end_position: u64,
+    pub incarnation: u32,
+}
+
+/// The staging buffers of one data directory.
+pub(crate) struct Staging {
+    state: Mutex<StagingState>,
+    buffer_bytes: usize,
+}
+
+impl Staging {
+    /// Up to `buffers_max` buffers of `buffer_bytes`; the first group gets `next_lsn`.
+    pub fn new(buffer_bytes: usize, buffers_max: usize, next_lsn: u64) -> Staging {
+        let buffer_bytes = buffer_bytes.next_multiple_of(BLOCK_ALIGN);
+        let state = StagingState {
+            open: None,
+            ready: VecDeque::new(),
+            spare: Vec::new(),
+            buffers: 0,
+            oversized: false,
+            next_lsn,
+            stalled: false,
+            buffer_bytes,
+            buffers_max,
+        };
+        Staging {
+            state: Mutex::new(state),
+            buffer_bytes,
+        }
+    }
+
+    /// The lock; taken last of all locks.
+    pub fn lock(&self) -> MutexGuard<'_, StagingState> {
+        lock(&self.state)
+    }
+
+    /// The next group to be written, oldest first.
+    pub fn take(&self) -> Option<Group> {
+        let mut state = self.lock();
+        state.ready.pop_front().or_else(|| state.open.take())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.open.is_none() && state.ready.is_empty()
+    }
+
+    /// Gives a written group's buffer back.
+    pub fn recycle(&self, group: Arc<Group>) {
+        let ordinary = group.buffer.len() <= self.buffer_bytes;
+        let group = Arc::into_inner(group);
+        let mut state = self.lock();
+        match group {
+            Some(mut group) if ordinary => {
+                group.clear();
+                state.spare.push(group);
+            }
+            // Somebody still looks at it; it frees itself.
+            None if ordinary => state.buffers -= 1,
+            _ => state.oversized = false,
+        }
+    }
+
+    /// Frees the buffers that nobody uses.
+    pub fn release_spare(&self) {
+        let mut state = self.lock();
+        let spare = std::mem::take(&mut state.spare);
+        state.buffers -= spare.len();
+        drop(state);
+        drop(spare);
+    }
+
+    /// Refuses appends, or takes them again.
+    pub fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+    }
+}
