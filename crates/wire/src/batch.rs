@@ -418,6 +418,17 @@ pub fn stamp(batch: &mut [u8], stamp: Stamp) {
     }
 }
 
+/// Corrects the maximum timestamp of a whole batch, if it differs; the checksum follows.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn set_max_timestamp(batch: &mut [u8], max_timestamp: i64) {
+    if i64::from_be_bytes(field(batch, MAX_TIMESTAMP_AT)) != max_timestamp {
+        put(batch, MAX_TIMESTAMP_AT, max_timestamp.to_be_bytes());
+        put_crc(batch);
+    }
+}
+
 /// The part of [`stamp`] that lies before the checksummed bytes: 16 bytes are enough.
 ///
 /// # Panics

@@ -24,6 +24,7 @@ pub mod frame;
 pub mod header;
 pub mod ids;
 pub mod messages;
+pub mod record;
 
 pub use api::{Api, ApiKey, CloseReason, Gate};
 pub use error::ErrorCode;
