@@ -15,6 +15,7 @@ pub mod disk;
 pub mod net;
 pub mod random;
 pub mod real;
+pub mod sim;
 pub mod spawn;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use clock::{Clock, Instant};
 pub use disk::{Disk, DiskError, DiskResult, File, OpenMode};
 pub use net::{Listener, Net, Stream};
 pub use random::Random;
+pub use sim::SimWorld;
 pub use spawn::{Next, Priority, Scheduling, Signal, Spawn, Worker, WorkerHandle};
 
 /// Everything a node may touch outside its own memory. Cheap to clone; passed in constructors.

@@ -129,6 +129,11 @@ impl Signal {
         }
     }
 
+    /// Whether it is raised, without lowering it.
+    pub fn is_raised(&self) -> bool {
+        self.0.raised.load(Ordering::Acquire)
+    }
+
     /// Lowers the signal; says whether it was raised.
     pub fn take(&self) -> bool {
         self.0.raised.swap(false, Ordering::AcqRel)
