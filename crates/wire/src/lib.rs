@@ -9,8 +9,8 @@
 //!   only where a rule asks for it.
 //! - Whatever is decompressed has a cap.
 //!
-//! Two layers: the hot path is written by hand ([`frame`], [`header`], [`batch`], [`record`]),
-//! everything else is generated and reached only through [`messages`].
+//! Two layers: the hot path is written by hand ([`frame`], [`header`], [`api_versions`],
+//! [`produce`], [`fetch`], [`batch`], [`record`]), everything else is generated and reached only through [`messages`].
 //!
 //! This crate must never know sockets, files, clocks, threads, topics that exist, or who is
 //! allowed what.
@@ -20,10 +20,12 @@ pub mod api_versions;
 pub mod batch;
 pub mod compress;
 pub mod error;
+pub mod fetch;
 pub mod frame;
 pub mod header;
 pub mod ids;
 pub mod messages;
+pub mod produce;
 pub mod record;
 
 pub use api::{Api, ApiKey, CloseReason, Gate};

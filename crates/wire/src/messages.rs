@@ -74,6 +74,16 @@ pub enum CodecError {
         /// What the codec said.
         reason: ProtocolError,
     },
+    /// The bytes are no such message, found by the hand-written reader.
+    #[error("{api} version {version}: {reason}")]
+    Damaged {
+        /// The API.
+        api: ApiKey,
+        /// The version.
+        version: i16,
+        /// What was wrong.
+        reason: CursorError,
+    },
     /// The header of a response cannot be read.
     #[error("{api} version {version}: response header: {reason}")]
     Header {
