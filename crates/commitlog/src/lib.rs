@@ -22,18 +22,24 @@ mod block;
 mod descriptors;
 pub mod epochs;
 mod errors;
+pub mod footer;
 pub mod format_error;
 pub mod ids;
 pub mod index;
 pub mod manifest;
+#[cfg(test)]
+mod mutation;
 mod partition;
 pub mod producers;
 mod reader;
+pub mod sections;
 mod segment;
 mod settings;
 mod slot;
 mod staging;
 mod store;
+pub mod tail_state;
+pub mod transactions;
 mod writer;
 
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};

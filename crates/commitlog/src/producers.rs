@@ -17,6 +17,7 @@ use crate::format_error::{FormatError, Reason, check_version};
 use crate::ids::Lsn;
 use std::collections::BTreeMap;
 use stdx::{Reader, Writer};
+use wire::ErrorCode;
 use wire::ids::{Offset, ProducerEpoch, ProducerId};
 
 /// Batches remembered per producer: a client may have this many in flight, so any it can still
@@ -118,14 +119,14 @@ pub enum Rejection {
 
 impl Rejection {
     /// Kafka's error code.
-    pub fn code(self) -> i16 {
+    pub fn code(self) -> ErrorCode {
         match self {
-            Rejection::OutOfOrderSequence => 45,
-            Rejection::InvalidProducerEpoch => 47,
-            Rejection::InvalidTransactionState => 48,
-            Rejection::CoordinatorFenced => 52,
-            // THROTTLING_QUOTA_EXCEEDED: retriable, and says that a limit was met.
-            Rejection::TooManyOpen => 89,
+            Rejection::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
+            Rejection::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+            Rejection::InvalidTransactionState => ErrorCode::InvalidTxnState,
+            Rejection::CoordinatorFenced => ErrorCode::TransactionCoordinatorFenced,
+            // Retriable, and says that a limit was met.
+            Rejection::TooManyOpen => ErrorCode::ThrottlingQuotaExceeded,
         }
     }
 }
