@@ -39,7 +39,15 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
         // A hostile length, count or offset, at any width.
         3 => {
             let value = *rng
-                .choice(&[0, 1, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX, 1 << 63])
+                .choice(&[
+                    0,
+                    1,
+                    0x7fff_ffff,
+                    0xffff_ffff,
+                    i64::MAX as u64,
+                    u64::MAX,
+                    1 << 63,
+                ])
                 .unwrap_or(&0);
             let width = *rng.choice(&[2, 4, 8]).unwrap_or(&4);
             let end = (at + width).min(bytes.len());

@@ -15,19 +15,30 @@ fn sample() -> AbortedTransactions {
     let mut aborted = AbortedTransactions::new();
     // Producer 2 begins first and ends last.
     aborted.add(&ended(1, 5, 10, 0));
-    aborted.add(&EndedTransaction { aborted: false, ..ended(4, 11, 12, 0) });
+    aborted.add(&EndedTransaction {
+        aborted: false,
+        ..ended(4, 11, 12, 0)
+    });
     aborted.add(&ended(2, 0, 20, 21));
     aborted.add(&ended(3, 30, 40, 41));
     aborted
 }
 
 fn firsts(overlap: &Overlap) -> Vec<i64> {
-    overlap.aborted.iter().map(|entry| entry.first_offset.0).collect()
+    overlap
+        .aborted
+        .iter()
+        .map(|entry| entry.first_offset.0)
+        .collect()
 }
 
 #[test]
 fn commits_leave_nothing_behind() {
-    let ids: Vec<i64> = sample().entries().iter().map(|entry| entry.producer_id.0).collect();
+    let ids: Vec<i64> = sample()
+        .entries()
+        .iter()
+        .map(|entry| entry.producer_id.0)
+        .collect();
     assert_eq!(ids, [1, 2, 3]);
 }
 
@@ -38,15 +49,24 @@ fn every_abort_that_overlaps_a_range_is_found_by_first_offset() // rule F8
     assert_eq!(firsts(&found), [0, 5, 30]);
     // 40 is the marker, inclusive; the range's end is not.
     assert_eq!(firsts(&sample().overlapping(Offset(40), Offset(50))), [30]);
-    assert_eq!(firsts(&sample().overlapping(Offset(41), Offset(50))), [0_i64; 0]);
-    assert_eq!(firsts(&sample().overlapping(Offset(21), Offset(30))), [0_i64; 0]);
+    assert_eq!(
+        firsts(&sample().overlapping(Offset(41), Offset(50))),
+        [0_i64; 0]
+    );
+    assert_eq!(
+        firsts(&sample().overlapping(Offset(21), Offset(30))),
+        [0_i64; 0]
+    );
 }
 
 #[test]
 fn a_search_ends_where_nothing_undecided_is_left_below_the_range() // rule F8
 {
     assert!(sample().overlapping(Offset(0), Offset(21)).complete);
-    assert!(!sample().overlapping(Offset(0), Offset(42)).complete, "a later segment may know more");
+    assert!(
+        !sample().overlapping(Offset(0), Offset(42)).complete,
+        "a later segment may know more"
+    );
 }
 
 #[test]
@@ -67,18 +87,21 @@ fn searches_agree_with_a_scan_of_all_transactions() {
         let mut open: Vec<(i64, i64)> = Vec::new();
         for offset in 0..60 {
             if rng.u8(..3) > 0 {
-                open.push((rng.i64(..1000) * 100 + offset, offset));
+                open.push((rng.i64(0..1000) * 100 + offset, offset));
             } else if !open.is_empty() {
                 let (producer, first) = open.swap_remove(rng.usize(..open.len()));
                 let undecided = open.iter().map(|(_, first)| *first).min();
                 let entry = ended(producer, first, offset, undecided.unwrap_or(offset + 1));
-                let entry = EndedTransaction { aborted: rng.bool(), ..entry };
+                let entry = EndedTransaction {
+                    aborted: rng.bool(),
+                    ..entry
+                };
                 aborted.add(&entry);
                 all.push(entry);
             }
         }
         for _ in 0..50 {
-            let first = rng.i64(..60);
+            let first = rng.i64(0..60);
             let end = first + rng.i64(1..20);
             // No fetch returns undecided data, so a range ends at the last stable offset at most.
             let undecided = open.iter().map(|(_, first)| *first).min().unwrap_or(60);
@@ -89,7 +112,10 @@ fn searches_agree_with_a_scan_of_all_transactions() {
                 .map(|e| e.first_offset.0)
                 .collect();
             expected.sort_unstable();
-            assert_eq!(firsts(&aborted.overlapping(Offset(first), Offset(end))), expected);
+            assert_eq!(
+                firsts(&aborted.overlapping(Offset(first), Offset(end))),
+                expected
+            );
         }
         let mut out = Writer::new();
         aborted.encode(&mut out);
@@ -127,5 +153,12 @@ fn hostile_bytes_are_refused_or_read_and_nothing_else() {
     });
     let newer = [2, 0, 0, 0, 0, 0, 0, 0];
     let error = AbortedTransactions::decode(&newer);
-    assert!(matches!(error, Err(FormatError::Newer { version: 2, known: 1, .. })));
+    assert!(matches!(
+        error,
+        Err(FormatError::Newer {
+            version: 2,
+            known: 1,
+            ..
+        })
+    ));
 }
