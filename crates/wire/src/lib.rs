@@ -26,6 +26,7 @@ pub mod header;
 pub mod ids;
 pub mod messages;
 pub mod produce;
+pub mod protocol_metadata;
 pub mod record;
 
 pub use api::{Api, ApiKey, CloseReason, Gate};
