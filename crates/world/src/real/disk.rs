@@ -647,3 +647,89 @@ fn failed(path: &str, operation: &'static str, errno: Errno) -> DiskError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk_without_direct() -> (RealDisk, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let disk = RealDisk::open(directory.path()).expect("open");
+        *disk.direct.lock().expect("lock") = Some(false);
+        (disk, directory)
+    }
+
+    #[test]
+    fn where_direct_writes_are_refused_durable_ones_are_buffered_and_synced() {
+        let (disk, _guard) = disk_without_direct();
+        let traits = disk.probe().expect("probe");
+        assert!(!traits.direct);
+        disk.open("wal", OpenMode::CreateNew)
+            .expect("create")
+            .zero_fill(8192)
+            .expect("fill");
+        let file = disk.open("wal", OpenMode::Durable).expect("open");
+        let mut block = AlignedBuf::zeroed(4096);
+        block.fill(7);
+        file.write_durable(&block, 4096).expect("write");
+        let mut bytes = [0; 100];
+        assert_eq!(file.read_at(&mut bytes, 4090).expect("read"), 100);
+        assert_eq!(bytes[..6], [0; 6]);
+        assert_eq!(bytes[6..], [7; 94]);
+        assert!(matches!(
+            file.write_at(b"x", 0),
+            Err(DiskError::Denied { .. })
+        ));
+    }
+
+    #[test]
+    fn a_data_directory_that_is_a_file_or_below_one_is_refused() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = directory.path().join("file");
+        std::os::unix::fs::symlink("/dev/null", &file).expect("symlink");
+        assert!(matches!(RealDisk::open(&file), Err(DiskError::Io { .. })));
+        assert!(matches!(
+            RealDisk::open(&file.join("data")),
+            Err(DiskError::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_written_is_denied() {
+        // Root may write anywhere but on a read-only filesystem; /proc and /sys refuse it too.
+        let outcome = RealDisk::open(Path::new("/proc/self/no-such-data"));
+        assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        let of = |errno| failed("a", "write_at", errno);
+        assert!(of(Errno::NOSPC).is_full() && of(Errno::DQUOT).is_full());
+        assert!(of(Errno::NOENT).is_not_found());
+        assert!(matches!(of(Errno::ROFS), DiskError::Denied { .. }));
+        assert!(matches!(of(Errno::ACCESS), DiskError::Denied { .. }));
+        assert!(matches!(
+            of(Errno::IO),
+            DiskError::Io {
+                operation: "write_at",
+                ..
+            }
+        ));
+        let message = of(Errno::IO).to_string();
+        assert!(message.starts_with("a: write_at: "), "{message}");
+    }
+
+    #[test]
+    fn a_lock_is_seen_by_another_opening_of_the_directory() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (one, two) = (
+            RealDisk::open(directory.path()),
+            RealDisk::open(directory.path()),
+        );
+        let (one, two) = (one.expect("open"), two.expect("open"));
+        let held = one.lock("lock").expect("lock");
+        assert!(matches!(two.lock("lock"), Err(DiskError::Locked { .. })));
+        drop(held);
+        two.lock("lock").expect("released");
+    }
+}
