@@ -471,12 +471,14 @@ impl Shard {
         if !committed {
             return;
         }
-        for (id, topics) in groups {
+        for (id, mut topics) in groups {
+            // What was deleted meanwhile does not bring its group back.
+            topics.retain(|_, partitions| !partitions.is_empty());
+            if topics.is_empty() {
+                continue;
+            }
             let group = self.group_entry(id);
             for (topic, partitions) in topics {
-                if partitions.is_empty() {
-                    continue;
-                }
                 let held = group.offsets.entry(topic).or_default();
                 for (partition, committed) in partitions {
                     // The later record in the log wins, whichever way it came, so that compaction

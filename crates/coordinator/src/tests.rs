@@ -256,3 +256,47 @@ fn a_consumer_joins_syncs_and_commits() {
     let partition = &fetched.topics[0].partitions[0];
     assert_eq!((partition.offset, &*partition.metadata), (5, "note"));
 }
+
+#[test]
+fn the_examples_of_the_format_page_are_what_is_written() {
+    // Each hex block of the page: a key line, then a value, comments behind two spaces.
+    let page = include_str!("../../../docs/formats/consumer-offsets.md");
+    let mut records = Vec::new();
+    for block in page.split("```").skip(1).step_by(2) {
+        let digits = |lines: &str| {
+            lines
+                .lines()
+                .map(|line| {
+                    line.trim_start_matches(|c: char| c.is_alphabetic() && !c.is_ascii_hexdigit())
+                })
+                .map(|line| {
+                    line.trim_start()
+                        .split("  ")
+                        .next()
+                        .unwrap_or("")
+                        .to_owned()
+                })
+                .collect::<String>()
+        };
+        let (key, value) = block.split_once("value").expect("key and value");
+        let key = key.trim_start().trim_start_matches("key");
+        records.push((hex(&digits(key)), hex(&digits(value))));
+    }
+    let [(offset_key, offset_value), (group_key, group_value)] = &records[..] else {
+        panic!("two examples: {records:x?}")
+    };
+    let committed = decode_offset_value(offset_value).expect("a commit");
+    let record = Record::offset("g", "orders", 1, &committed);
+    assert_eq!(
+        (&record.key[..], record.value.as_deref()),
+        (&offset_key[..], Some(&offset_value[..]))
+    );
+    assert_eq!((committed.offset, &*committed.metadata), (42, "ok"));
+    let image = decode_group_value(group_value).expect("a group");
+    let record = Record::group("g", &image);
+    assert_eq!(
+        (&record.key[..], record.value.as_deref()),
+        (&group_key[..], Some(&group_value[..]))
+    );
+    assert_eq!(image.members.len(), 1);
+}
