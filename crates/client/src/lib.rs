@@ -1,1 +1,26 @@
-//! Our Kafka producer, consumer and admin.
+//! Our Kafka producer, consumer and admin, over any broker that speaks Kafka.
+//!
+//! Invariants:
+//! - Every request has a deadline and every retry a limit.
+//! - One task uses a [`Client`] at a time; nothing runs in the background, so a program that stops
+//!   calling has nothing in flight it does not know of.
+//! - The producer is idempotent with acks=all unless told otherwise: a retried batch is stored once.
+//!
+//! This crate must never know the broker's insides: it is a stranger to it, and so tests it.
+
+mod admin;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod groups;
+mod partitioner;
+mod producer;
+
+pub use admin::{Config, CreatedTopic, NewTopic};
+pub use cluster::{Client, PartitionView, Reach, TopicView};
+pub use consumer::{At, Consumer, Record};
+pub use error::ClientError;
+pub use groups::{GroupListing, GroupView, MemberView};
+pub use producer::{NewRecord, Producer, ProducerOptions};
+pub use wire::compress::Codec as Compression;
