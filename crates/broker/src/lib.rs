@@ -1,1 +1,58 @@
 //! Sockets to partitions: connections, one file per API, hosting of the organs.
+//!
+//! The house that holds the organs together: it turns frames into calls on the logs, the
+//! metadata and the coordinators, and lets answers leave when what they say is durable.
+//!
+//! The walk of a request: `connection` (frames in order) → `dispatch` (the one table from API
+//! key to handler) → the file named after the API → `partitions` and `commitlog`. Back: the log
+//! rings each `reactor` once per group, whose pump wakes the connections concerned.
+//!
+//! Invariants:
+//! - Nothing is acknowledged that the topic's sync policy does not cover.
+//! - Answers leave a connection in the order of its requests (W7).
+//! - Memory is bounded under any load by the limits in `limits.rs`; at a limit clients are held
+//!   back or closed, never lied to, and nothing that was accepted is dropped.
+//! - What an answer says about metadata is hosted here when it leaves.
+//!
+//! This crate must never know file formats, record contents (but for the keys that compaction
+//! needs), the command line, HTTP, SQL, or how metadata is agreed on.
+
+pub mod advertised;
+mod api_versions;
+pub mod authorized;
+mod bell;
+mod buffers;
+mod close;
+mod connection;
+mod control;
+pub mod dispatch;
+mod fetch;
+mod fetch_answer;
+mod find_coordinator;
+mod group_host;
+mod groups;
+mod init_producer_id;
+mod input;
+mod limits;
+mod list_offsets;
+mod metadata_api;
+mod metrics;
+mod node;
+mod offset_for_leader_epoch;
+mod outgoing;
+mod partitions;
+mod permits;
+mod produce;
+mod reactor;
+mod replica;
+mod session;
+mod start;
+mod timer;
+
+pub use advertised::{Advertised, Surroundings};
+pub use close::CloseReason;
+pub use limits::Limits;
+pub use metrics::{ApiSnapshot, LATENCY_BUCKETS, Snapshot};
+pub use node::Node;
+pub use session::ListenerConfig;
+pub use start::{Broker, BrokerConfig, StartError};

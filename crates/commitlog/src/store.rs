@@ -130,7 +130,7 @@ impl LogStore {
         config: StoreConfig,
     ) -> Result<(Arc<LogStore>, RecoveryReport), OpenError> {
         let disk = &world.disk;
-        for dir in ["", SLOT_DIR, "meta", "seg"] {
+        for dir in [SLOT_DIR, "meta", "seg"] {
             disk.create_dir(dir)?;
         }
         match disk.open("lock", OpenMode::CreateNew) {

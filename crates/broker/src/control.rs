@@ -1,0 +1,194 @@
+//! The node's side of the metadata log: proposes commands, applies what was decided, and keeps
+//! the hosted partitions equal to the image.
+//!
+//! A decided command changes the image, and what is hosted follows before the answer goes back:
+//! whoever was told that a topic exists finds it served.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use commitlog::LogError;
+use metadata::config::RULES;
+use metadata::{Answer, Command, Image, MetadataOffset, Proposed, Refusal, apply};
+
+use crate::bell::Bell;
+use crate::node::ImageCell;
+use crate::partitions::Partitions;
+
+/// Proposes commands. Cheap to clone, usable from every reactor.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+struct Inner {
+    cluster: Arc<Cluster>,
+    broker_epoch: AtomicI64,
+    creations: Mutex<HashSet<String>>,
+    bell: Bell,
+}
+
+/// The state machine behind the metadata log: commands in, image and hosted partitions out.
+pub struct Cluster {
+    state: Mutex<Image>,
+    image: Arc<ImageCell>,
+    partitions: Arc<Partitions>,
+    /// Whether hosted partitions follow each command; not while old commands are replayed.
+    following: AtomicBool,
+    /// Whether a follow failed and has to be made up for.
+    behind: AtomicBool,
+}
+
+impl Cluster {
+    /// An empty cluster.
+    pub fn new(image: Arc<ImageCell>, partitions: Arc<Partitions>) -> Arc<Cluster> {
+        Arc::new(Cluster {
+            state: Mutex::default(),
+            image,
+            partitions,
+            following: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
+        })
+    }
+
+    /// Carries out the command at `offset` of the metadata log.
+    pub fn apply(&self, offset: MetadataOffset, proposed: Proposed) -> Answer {
+        let mut state = self.state();
+        let (answer, delta) = apply(&mut state, offset, proposed);
+        let image = Arc::new(state.clone());
+        self.image.store(image.clone());
+        if self.following.load(Ordering::Acquire)
+            && !delta.is_empty()
+            && let Err(error) = self.partitions.follow_delta(&image, &delta)
+        {
+            self.fall_behind(&error);
+        }
+        answer
+    }
+
+    /// Takes over a whole image, from a snapshot.
+    pub fn restore(&self, image: Image) {
+        let mut state = self.state();
+        *state = image;
+        let image = Arc::new(state.clone());
+        self.image.store(image.clone());
+        drop(state);
+        if self.following.load(Ordering::Acquire) {
+            self.catch_up();
+        }
+    }
+
+    /// The image, to be written out.
+    pub fn image(&self) -> Image {
+        self.state().clone()
+    }
+
+    /// Hosts what the image says, and from now on follows each command.
+    pub fn start_following(&self) -> Result<(), LogError> {
+        let state = self.state();
+        self.partitions.follow_image(&state)?;
+        self.following.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes up for a follow that failed. Whether nothing is left to be done.
+    pub fn catch_up(&self) -> bool {
+        if !self.behind.load(Ordering::Acquire) {
+            return true;
+        }
+        let state = self.state();
+        match self.partitions.follow_image(&state) {
+            Ok(()) => {
+                self.behind.store(false, Ordering::Release);
+                true
+            }
+            Err(error) => {
+                self.fall_behind(&error);
+                false
+            }
+        }
+    }
+
+    fn fall_behind(&self, error: &LogError) {
+        // A full staging buffer passes within a flush; the rest an operator should know of.
+        if !self.behind.swap(true, Ordering::AcqRel) && !matches!(error, LogError::StagingFull) {
+            tracing::error!(%error, "hosted partitions do not follow the metadata; trying again");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Image> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Control {
+    /// Proposals go to the log in front of `cluster`.
+    pub fn new(cluster: Arc<Cluster>) -> Control {
+        Control(Arc::new(Inner {
+            cluster,
+            broker_epoch: AtomicI64::new(-1),
+            creations: Mutex::default(),
+            bell: Bell::new(),
+        }))
+    }
+
+    /// Puts a command before the cluster and waits until it is decided and carried out here.
+    ///
+    /// # Errors
+    /// NOT_CONTROLLER: nobody decides at the moment.
+    pub async fn propose(&self, command: Command) -> Result<Answer, Refusal> {
+        let proposed = Proposed {
+            rules: RULES,
+            command,
+        };
+        let offset = MetadataOffset(self.0.cluster.image().offset().0 + 1);
+        let answer = self.0.cluster.apply(offset, proposed);
+        if !self.0.cluster.catch_up() {
+            self.wake();
+        }
+        Ok(answer)
+    }
+
+    /// The epoch of this broker's registration; −1 before it.
+    pub fn broker_epoch(&self) -> i64 {
+        self.0.broker_epoch.load(Ordering::Acquire)
+    }
+
+    /// Notes the epoch of this broker's registration.
+    pub fn set_broker_epoch(&self, epoch: i64) {
+        self.0.broker_epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Claims the creation of a topic, so that a crowd that asks for it proposes it once.
+    pub fn claim_creation(&self, topic: &str) -> bool {
+        self.creations().insert(topic.to_owned())
+    }
+
+    /// Gives the claim back.
+    pub fn release_creation(&self, topic: &str) {
+        self.creations().remove(topic);
+    }
+
+    /// Wakes the control task.
+    pub fn wake(&self) {
+        self.0.bell.ring();
+    }
+
+    /// Waits until [`Control::wake`] is called.
+    pub async fn woken(&self) {
+        std::future::poll_fn(|cx| self.0.bell.poll_rung(cx)).await;
+    }
+
+    /// The state machine.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.0.cluster
+    }
+
+    fn creations(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0
+            .creations
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

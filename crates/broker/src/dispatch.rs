@@ -1,0 +1,218 @@
+//! The one table from API key to handler, and what a handler is given and gives back.
+//!
+//! A handler is a plain function `fn(&Context, Request) -> Handled`, one file per API, named
+//! after the API. Two shapes cover nearly all of them:
+//!
+//! ```ignore
+//! // Knows its answer at once: reads the image or a partition.
+//! pub fn handle(context: &Context, request: Request) -> Handled {
+//!     let asked: ListOffsetsRequest = request.decode()?;
+//!     request.reply(&answer(context, &request, asked))
+//! }
+//!
+//! // Has to wait: proposes a metadata command, asks a coordinator.
+//! pub fn handle(context: &Context, request: Request) -> Handled {
+//!     let asked: CreateTopicsRequest = request.decode()?;
+//!     let context = context.clone();
+//!     Ok(Reply::later(async move { request.answer(&create(&context, asked).await) }))
+//! }
+//! ```
+//!
+//! Rules for handlers:
+//! - They run on the reactor of the connection: no blocking call, no lock held across an await.
+//! - An `Err` closes the connection. It is for requests that cannot be understood; everything
+//!   else is answered with an error code.
+//! - Requests of a connection are handled one after the other (W7); only Produce requests
+//!   overlap, because their effects are ordered by the append and only the flush is awaited.
+//! - A waiting handler is dropped when its client goes away. What it proposed still happens.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use commitlog::Lsn;
+use wire::ErrorCode;
+use wire::api::{Api, ApiKey};
+use wire::header::{Incoming, RequestHeader, read_request};
+use wire::messages::{self, Message};
+use world::net::LocalFuture;
+
+use crate::close::CloseReason;
+use crate::fetch::ParkedFetch;
+use crate::node::Node;
+use crate::outgoing::Outgoing;
+use crate::produce::StalledProduce;
+use crate::reactor::Reactor;
+use crate::session::Session;
+use crate::{
+    api_versions, fetch, find_coordinator, groups, init_producer_id, list_offsets, metadata_api,
+    offset_for_leader_epoch, produce,
+};
+
+/// Where a handler stands: the node, the reactor it runs on, and the connection it serves.
+#[derive(Clone)]
+pub struct Context {
+    /// What all connections share.
+    pub node: Arc<Node>,
+    /// The reactor of this connection.
+    pub reactor: Rc<Reactor>,
+    /// This connection.
+    pub session: Rc<Session>,
+}
+
+/// One request: its header, and its body still as bytes.
+pub struct Request {
+    /// Key, version, correlation id and client id.
+    pub header: RequestHeader,
+    /// What follows the header.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// The row of the API table.
+    pub fn api(&self) -> &'static Api {
+        self.header.api
+    }
+
+    /// The version that was asked for, and that the answer must have.
+    pub fn version(&self) -> i16 {
+        self.header.version
+    }
+
+    /// The body as a message of `wire::messages`.
+    pub fn decode<T: messages::Request>(&self) -> Result<T, CloseReason> {
+        messages::decode_request::<T>(self.header.version, self.body.clone())
+            .map_err(|error| self.unreadable(&error))
+    }
+
+    /// The closing reason for a body that does not parse.
+    pub fn unreadable(&self, error: &dyn std::fmt::Display) -> CloseReason {
+        CloseReason::Unreadable {
+            api: self.header.api.name,
+            reason: error.to_string(),
+        }
+    }
+
+    /// Encodes the answer.
+    pub fn answer<T: Message>(&self, response: &T) -> Result<Outgoing, CloseReason> {
+        messages::encode_response(self.header.version, self.header.correlation_id, response)
+            .map(Outgoing::bytes)
+            .map_err(|error| CloseReason::Unencodable {
+                api: self.header.api.name,
+                reason: error.to_string(),
+            })
+    }
+
+    /// Encodes the answer, to leave at once.
+    pub fn reply<T: Message>(&self, response: &T) -> Handled {
+        self.answer(response).map(Reply::Now)
+    }
+}
+
+/// What a handler did.
+pub enum Reply {
+    /// The answer.
+    Now(Outgoing),
+    /// The answer, to leave when the log is durable up to this LSN.
+    WhenDurable(Lsn, Outgoing),
+    /// No answer: Produce with acks=0.
+    Never,
+    /// The answer comes; see [`Reply::later`].
+    Later(LocalFuture<'static, Result<Answer, CloseReason>>),
+    /// A long poll that waits for records.
+    Fetch(Box<ParkedFetch>),
+    /// A produce that met a full staging buffer and goes on when there is room.
+    Stalled(Box<StalledProduce>),
+}
+
+/// A late answer, and the LSN it may have to wait for on top.
+pub struct Answer {
+    /// The frame.
+    pub outgoing: Outgoing,
+    /// Leaves when the log is durable up to here.
+    pub after: Option<Lsn>,
+}
+
+impl Reply {
+    /// An answer that some future gives.
+    pub fn later<F>(future: F) -> Reply
+    where
+        F: Future<Output = Result<Outgoing, CloseReason>> + 'static,
+    {
+        Reply::Later(Box::pin(async move {
+            future.await.map(|outgoing| Answer {
+                outgoing,
+                after: None,
+            })
+        }))
+    }
+
+    /// An answer that some future gives, and that leaves when the LSN it names is durable.
+    pub fn later_durable<F>(future: F) -> Reply
+    where
+        F: Future<Output = Result<Answer, CloseReason>> + 'static,
+    {
+        Reply::Later(Box::pin(future))
+    }
+}
+
+/// What a handler returns: an error closes the connection.
+pub type Handled = Result<Reply, CloseReason>;
+
+/// A handler.
+pub type Handler = fn(&Context, Request) -> Handled;
+
+/// The table. An exhaustive match, so that a key in `wire`'s table cannot lack its handler.
+pub fn handler(key: ApiKey) -> Handler {
+    match key {
+        ApiKey::Produce => produce::handle,
+        ApiKey::Fetch => fetch::handle,
+        ApiKey::ListOffsets => list_offsets::handle,
+        ApiKey::Metadata => metadata_api::handle,
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
+        ApiKey::ApiVersions => api_versions::handle,
+        ApiKey::InitProducerId => init_producer_id::handle,
+        ApiKey::FindCoordinator => find_coordinator::handle,
+        ApiKey::OffsetCommit => groups::offset_commit,
+        ApiKey::OffsetFetch => groups::offset_fetch,
+        ApiKey::JoinGroup => groups::join_group,
+        ApiKey::Heartbeat => groups::heartbeat,
+        ApiKey::LeaveGroup => groups::leave_group,
+        ApiKey::SyncGroup => groups::sync_group,
+        ApiKey::DescribeGroups => groups::describe_groups,
+        ApiKey::ListGroups => groups::list_groups,
+        ApiKey::DeleteGroups => groups::delete_groups,
+        ApiKey::OffsetDelete => groups::offset_delete,
+        ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
+        | ApiKey::DeleteRecords
+        | ApiKey::DescribeConfigs
+        | ApiKey::AlterConfigs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::CreatePartitions
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::DescribeCluster
+        | ApiKey::DescribeTopicPartitions => unserved,
+    }
+}
+
+fn unserved(_: &Context, request: Request) -> Handled {
+    Err(request.unreadable(&ErrorCode::UnsupportedVersion))
+}
+
+/// From a whole frame to what its handler did.
+pub fn dispatch(context: &Context, frame: Bytes) -> Result<(ApiKey, Reply), CloseReason> {
+    // rule W6
+    match read_request(frame).map_err(CloseReason::Unserved)? {
+        Incoming::Request { header, body } => {
+            let key = header.api.key;
+            let reply = handler(key)(context, Request { header, body })?;
+            Ok((key, reply))
+        }
+        // rule W1
+        Incoming::ApiVersionsFallback { correlation_id } => {
+            Ok((ApiKey::ApiVersions, api_versions::fallback(correlation_id)))
+        }
+    }
+}

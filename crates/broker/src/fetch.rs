@@ -1,0 +1,410 @@
+//! Fetch: ranges of log files, found by offset and sent without a copy, or a wait for them.
+//!
+//! A fetch that finds too little parks: it registers with its partitions, is woken once when one
+//! of them moves, looks again, and gives what there is when its time is over.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use commitlog::{AdvanceWaiter, PartitionKey, ReadBound, ReadError};
+use metadata::Image;
+use wire::ErrorCode;
+use wire::ids::{LeaderEpoch, Offset, TopicId};
+use wire::messages::Text;
+use wire::messages::fetch::{FetchPartition, Request as Asked};
+use world::Instant;
+use world::disk::FileSlice;
+
+use crate::close::CloseReason;
+use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::fetch_answer::{PartAnswer, encode, encode_failed};
+use crate::limits::{COPY_BYTES_MAX, REQUEST_PARTITIONS_MAX};
+use crate::outgoing::{Insert, Outgoing};
+use crate::reactor::AdvanceFlag;
+use crate::replica::Replica;
+
+/// `isolation_level` of a reader of committed records.
+const READ_COMMITTED: i8 = 1;
+
+/// What a fetch asks for.
+pub struct Plan {
+    /// In the order of the request (F2).
+    pub parts: Vec<Part>,
+    min_bytes: u64,
+    max_bytes: u64,
+    bound: ReadBound,
+}
+
+/// One asked partition.
+pub struct Part {
+    /// Topic name; empty from version 13 on.
+    pub topic: Text,
+    /// Topic id; zero below version 13.
+    pub topic_id: TopicId,
+    /// The partition and what is wanted of it.
+    pub asked: FetchPartition,
+    replica: Result<Arc<Replica>, ErrorCode>,
+}
+
+/// A fetch that waits for records.
+pub struct ParkedFetch {
+    request: Request,
+    plan: Plan,
+    deadline: Instant,
+}
+
+/// A connection's entries at the partitions it waits for: at most one each, however often it
+/// parks, so that idle partitions do not collect them.
+#[derive(Default)]
+pub struct Waits(HashMap<PartitionKey, Arc<Wait>>);
+
+struct Wait {
+    flag: Arc<AdvanceFlag>,
+    entered: AtomicBool,
+}
+
+impl AdvanceWaiter for Wait {
+    fn advanced(&self) {
+        self.entered.store(false, Ordering::Release);
+        self.flag.raise();
+    }
+}
+
+/// What one look at the partitions found.
+struct Found {
+    answers: Vec<PartAnswer>,
+    bytes: u64,
+    /// Something must be told at once (F4).
+    urgent: bool,
+}
+
+/// Answers, or parks.
+pub fn handle(context: &Context, request: Request) -> Handled {
+    let asked: Asked = request.decode()?;
+    let count: usize = asked
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum();
+    if count > REQUEST_PARTITIONS_MAX {
+        return Err(request.unreadable(&"more partitions than a request may name"));
+    }
+    // Sessions are never opened, so only a full fetch is known (F5 in the form of D15): epoch 0
+    // asks for a session and gets none, −1 wants none.
+    if request.version() >= 7 && asked.session_epoch > 0 {
+        let refused = encode_failed(&request, ErrorCode::FetchSessionIdNotFound)?;
+        return Ok(Reply::Now(refused));
+    }
+    let wait = Duration::from_millis(u64::try_from(asked.max_wait_ms).unwrap_or(0))
+        .min(context.node.limits.fetch_wait_max);
+    let plan = Plan::new(context, &request, asked);
+    let found = plan.look(context, request.version());
+    if found.urgent || found.bytes >= plan.min_bytes || wait.is_zero() || plan.parts.is_empty() {
+        let outgoing = finish(context, &request, &plan, found)?;
+        return Ok(Reply::Now(outgoing));
+    }
+    let deadline = context.reactor.now().after(wait);
+    Ok(Reply::Fetch(Box::new(ParkedFetch {
+        request,
+        plan,
+        deadline,
+    })))
+}
+
+impl ParkedFetch {
+    /// When it gives what there is.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Ends the wait.
+    pub fn hurry(&mut self, now: Instant) {
+        self.deadline = self.deadline.min(now);
+    }
+
+    /// Enters the connection at each partition, and asks for a second look: one may have moved
+    /// since the first.
+    pub fn park(&self, flag: &Arc<AdvanceFlag>, waits: &mut Waits) {
+        if waits.0.len() > 2 * self.plan.parts.len() + 16 {
+            waits.0.clear();
+        }
+        for part in &self.plan.parts {
+            let Ok(replica) = &part.replica else { continue };
+            let wait = waits.0.entry(replica.key).or_insert_with(|| {
+                Arc::new(Wait {
+                    flag: flag.clone(),
+                    entered: AtomicBool::new(false),
+                })
+            });
+            if !wait.entered.swap(true, Ordering::AcqRel) {
+                let entry: Arc<dyn AdvanceWaiter> = wait.clone();
+                replica.log.on_advance(Arc::downgrade(&entry));
+            }
+        }
+        flag.raise();
+    }
+
+    /// Looks again; the answer if there is enough, else it parks once more.
+    pub fn retry(
+        &mut self,
+        context: &Context,
+        flag: &Arc<AdvanceFlag>,
+        waits: &mut Waits,
+    ) -> Result<Option<Outgoing>, CloseReason> {
+        if let Some(found) = self.enough(context) {
+            return finish(context, &self.request, &self.plan, found).map(Some);
+        }
+        // Whoever moved has forgotten us. Entered anew, then looked at once more.
+        let mut missing = false;
+        for part in &self.plan.parts {
+            if let Ok(replica) = &part.replica
+                && let Some(wait) = waits.0.get(&replica.key)
+                && !wait.entered.load(Ordering::Acquire)
+            {
+                missing = true;
+            }
+        }
+        if missing {
+            self.park(flag, waits);
+        }
+        Ok(None)
+    }
+
+    fn enough(&self, context: &Context) -> Option<Found> {
+        let found = self.plan.look(context, self.request.version());
+        (found.urgent || found.bytes >= self.plan.min_bytes).then_some(found)
+    }
+
+    /// The answer with whatever there is.
+    pub fn finish(&self, context: &Context) -> Result<Outgoing, CloseReason> {
+        let found = self.plan.look(context, self.request.version());
+        finish(context, &self.request, &self.plan, found)
+    }
+}
+
+impl Plan {
+    fn new(context: &Context, request: &Request, asked: Asked) -> Plan {
+        let image = context.node.image();
+        let version = request.version();
+        let replica_id = if version >= 15 {
+            asked.replica_state.replica_id
+        } else {
+            asked.replica_id
+        };
+        let count = asked
+            .topics
+            .iter()
+            .map(|topic| topic.partitions.len())
+            .sum();
+        let mut parts = Vec::with_capacity(count);
+        for topic in asked.topics {
+            let topic_id = TopicId::from(topic.topic_id);
+            for asked in topic.partitions {
+                let replica = if replica_id >= 0 {
+                    // Brokers copy from each other by another protocol (D16).
+                    Err(ErrorCode::TopicAuthorizationFailed)
+                } else {
+                    find(
+                        context,
+                        &image,
+                        version,
+                        topic.topic.as_str(),
+                        topic_id,
+                        asked.partition,
+                    )
+                };
+                parts.push(Part {
+                    topic: topic.topic.clone(),
+                    topic_id,
+                    asked,
+                    replica,
+                });
+            }
+        }
+        let committed = asked.isolation_level == READ_COMMITTED;
+        let max_bytes = u64::try_from(asked.max_bytes).unwrap_or(0);
+        Plan {
+            parts,
+            min_bytes: u64::try_from(asked.min_bytes).unwrap_or(0),
+            max_bytes: max_bytes.min(u64::from(context.node.limits.fetch_bytes_max)),
+            bound: if committed {
+                ReadBound::LastStable
+            } else {
+                ReadBound::HighWatermark
+            },
+        }
+    }
+
+    /// Whether readers of committed records asked.
+    pub fn is_committed(&self) -> bool {
+        self.bound == ReadBound::LastStable
+    }
+
+    /// Looks at each partition once, in order.
+    // rule F2
+    fn look(&self, context: &Context, version: i16) -> Found {
+        let mut found = Found {
+            answers: Vec::with_capacity(self.parts.len()),
+            bytes: 0,
+            urgent: false,
+        };
+        for part in &self.parts {
+            let answer = match part.read(self, found.bytes) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    context.reactor.counters.fetch_failed();
+                    // rule F12
+                    let told = match error {
+                        ErrorCode::KafkaStorageError if version <= 5 => {
+                            ErrorCode::NotLeaderOrFollower
+                        }
+                        other => other,
+                    };
+                    PartAnswer::failed(told)
+                }
+            };
+            found.bytes += answer.slice.as_ref().map_or(0, |slice| slice.length);
+            found.urgent |= answer.urgent;
+            found.answers.push(answer);
+        }
+        found
+    }
+}
+
+// rule F10
+fn find(
+    context: &Context,
+    image: &Image,
+    version: i16,
+    topic: &str,
+    id: TopicId,
+    partition: i32,
+) -> Result<Arc<Replica>, ErrorCode> {
+    if version >= 13 {
+        context.node.partitions.by_id(image, id, partition)
+    } else {
+        context.node.partitions.by_name(image, topic, partition)
+    }
+}
+
+impl Part {
+    /// The bytes for this partition, after `taken` bytes for those before it.
+    fn read(&self, plan: &Plan, taken: u64) -> Result<PartAnswer, ErrorCode> {
+        let replica = self.replica.as_ref().map_err(|error| *error)?;
+        // rule F6
+        replica.check_epoch(LeaderEpoch(self.asked.current_leader_epoch))?;
+        if let Some(diverged) = self.diverging(replica)? {
+            return Ok(diverged);
+        }
+        let left = plan.max_bytes.saturating_sub(taken);
+        let wanted = u64::try_from(self.asked.partition_max_bytes)
+            .unwrap_or(0)
+            .min(left);
+        let first = taken == 0;
+        let slice = replica
+            .log
+            .read(
+                Offset(self.asked.fetch_offset),
+                u32::try_from(wanted).unwrap_or(u32::MAX),
+                first,
+                plan.bound,
+            )
+            .map_err(|error| read_error(&error))?;
+        let end = if plan.is_committed() {
+            slice.last_stable
+        } else {
+            slice.high_watermark
+        };
+        let length = slice.file.as_ref().map_or(0, |file| file.length);
+        // The range ended before its limit and before the end of what is readable: the offset
+        // lies on an older segment, whose end no new record will move (F4).
+        let cut_by_segment = length > 0 && length < wanted && slice.next_offset < end;
+        Ok(PartAnswer {
+            error: ErrorCode::None,
+            high_watermark: slice.high_watermark,
+            last_stable: slice.last_stable,
+            log_start: slice.log_start,
+            slice: slice.file.filter(|file| file.length > 0),
+            diverging: None,
+            urgent: cut_by_segment,
+        })
+    }
+
+    // rule F7
+    fn diverging(&self, replica: &Replica) -> Result<Option<PartAnswer>, ErrorCode> {
+        let asked = LeaderEpoch(self.asked.last_fetched_epoch);
+        if asked.0 < 0 {
+            return Ok(None);
+        }
+        let offsets = replica.log.offsets();
+        if Offset(self.asked.fetch_offset) < offsets.log_start {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let Some(end) = replica.log.epoch_end(asked) else {
+            return Err(ErrorCode::OffsetOutOfRange);
+        };
+        if end.epoch >= asked && end.end.0 >= self.asked.fetch_offset {
+            return Ok(None);
+        }
+        Ok(Some(PartAnswer {
+            error: ErrorCode::None,
+            high_watermark: offsets.high_watermark,
+            last_stable: offsets.last_stable,
+            log_start: offsets.log_start,
+            slice: None,
+            diverging: Some((end.epoch, end.end)),
+            urgent: true,
+        }))
+    }
+}
+
+fn read_error(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Closed => ErrorCode::NotLeaderOrFollower,
+        ReadError::Corrupt { .. } | ReadError::Disk(_) => {
+            tracing::error!(%error, "a partition cannot be read");
+            ErrorCode::KafkaStorageError
+        }
+    }
+}
+
+/// Encodes what was found, small ranges as bytes and the others as file ranges.
+fn finish(
+    context: &Context,
+    request: &Request,
+    plan: &Plan,
+    mut found: Found,
+) -> Result<Outgoing, CloseReason> {
+    let mut inserts = Vec::new();
+    for (at, answer) in found.answers.iter_mut().enumerate() {
+        let Some(slice) = &answer.slice else { continue };
+        match insert(slice) {
+            Ok(insert) => {
+                context.reactor.counters.fetched(slice.length);
+                inserts.push((at, insert));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a partition cannot be read");
+                *answer = PartAnswer::failed(ErrorCode::KafkaStorageError);
+            }
+        }
+    }
+    encode(request, plan, &found.answers, inserts)
+}
+
+fn insert(slice: &FileSlice) -> Result<Insert, world::DiskError> {
+    if slice.length >= COPY_BYTES_MAX {
+        return Ok(Insert::File(slice.clone()));
+    }
+    let mut bytes = vec![0; slice.length as usize];
+    let read = slice.file.read_at(&mut bytes, slice.position)?;
+    if read < bytes.len() {
+        // Never padded: sent as a file range it ends the connection.
+        return Ok(Insert::File(slice.clone()));
+    }
+    Ok(Insert::Bytes(Bytes::from(bytes)))
+}

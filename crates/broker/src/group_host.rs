@@ -1,0 +1,579 @@
+//! Hosts the coordinators of groups: one shard per partition of `__consumer_offsets`.
+//!
+//! A shard is a pure state machine; here its records are appended, its answers held back until
+//! those are durable, its deadlines kept, and its state read from the log when it is first asked
+//! for. A shard is owned by a lock, like a partition: whoever has a request runs it, on any
+//! reactor, for microseconds; nothing waits under the lock.
+//!
+//! What an append did when it failed is unknown, so a failed append ends the shard; the next
+//! request loads a new one from the log.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
+use coordinator::{
+    Caller, Counts, Effects, GroupRequest, GroupResponse, Now, RecordOrigin, Settings, Shard,
+    Token, shard_of_group,
+};
+use metadata::config::StaticConfig;
+use metadata::{Command, Refusal};
+use tokio::sync::oneshot;
+use wire::ErrorCode;
+use wire::batch::{BatchView, batches};
+use wire::ids::{LeaderEpoch, Offset};
+use wire::record::{BatchBuilder, BatchRecords, NewRecord};
+use world::spawn::Priority;
+use world::{Clock, Instant, Next, Signal, Worker};
+
+use crate::bell::Bell;
+use crate::node::Node;
+use crate::replica::Replica;
+
+/// The topic in which groups and their offsets live.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Bytes of the log that loading a shard reads at once.
+const LOAD_BYTES: u32 = 1 << 20;
+
+/// Bytes one compressed batch of the offsets topic may unfold to; ours are not compressed, but
+/// a mirrored topic's may be.
+const UNFOLDED_BYTES_MAX: usize = 64 << 20;
+
+/// Pause before effects that met a full staging buffer, or a log that is not durable up to its
+/// end, are looked at again.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
+
+/// An answer, and what must be durable before it leaves.
+type Given = (GroupResponse, Option<Lsn>);
+
+/// The shards of this node.
+pub struct GroupHost {
+    partitions: i32,
+    settings: Settings,
+    shards: Mutex<BTreeMap<i32, Arc<Host>>>,
+    tokens: AtomicU64,
+    /// Rung when some shard wants to be called earlier than the timer task knows.
+    bell: Bell,
+    /// What the timer task waits for, nanoseconds.
+    armed: AtomicU64,
+}
+
+struct Host {
+    replica: Arc<Replica>,
+    epoch: LeaderEpoch,
+    state: Mutex<HostState>,
+}
+
+struct HostState {
+    /// `None` after a failed append: the host is dead and out of the map.
+    shard: Option<Shard>,
+    /// Who waits for which answer.
+    waiting: BTreeMap<Token, oneshot::Sender<Given>>,
+    /// Effects that met a full staging buffer. While there are any, the shard is not called.
+    held: Option<Effects>,
+    /// The last append; answers without records wait for it.
+    applied: Lsn,
+}
+
+impl GroupHost {
+    /// No shard yet.
+    pub fn new(settings: &StaticConfig) -> GroupHost {
+        let number = |name: &str| settings.number(name);
+        let int = |name: &str| i32::try_from(number(name)).unwrap_or(i32::MAX);
+        let defaults = Settings::default();
+        GroupHost {
+            partitions: int("offsets.topic.num.partitions").max(1),
+            settings: Settings {
+                session_timeout_ms_min: int("group.min.session.timeout.ms"),
+                session_timeout_ms_max: int("group.max.session.timeout.ms"),
+                initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms"),
+                offset_metadata_max: usize::try_from(number("offset.metadata.max.bytes"))
+                    .unwrap_or(defaults.offset_metadata_max),
+                offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
+                offsets_retention_check_interval_ms: number("offsets.retention.check.interval.ms"),
+                group_size_max: match usize::try_from(number("group.max.size")) {
+                    // Kafka's default is "no limit"; ours is the coordinator's.
+                    Ok(size) if (1..=defaults.group_size_max).contains(&size) => size,
+                    _ => defaults.group_size_max,
+                },
+                ..defaults
+            },
+            shards: Mutex::default(),
+            tokens: AtomicU64::new(0),
+            bell: Bell::new(),
+            armed: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The command that creates the offsets topic.
+    ///
+    /// # Errors
+    /// There is no broker to place it on.
+    pub fn plan_offsets_topic(&self, node: &Node) -> Result<Command, Refusal> {
+        let image = node.image();
+        let brokers = image.brokers().filter(|broker| broker.is_active()).count();
+        let wanted = node.settings.number("offsets.topic.replication.factor");
+        // Kafka waits for enough brokers; a small cluster is better served by fewer copies.
+        let copies = i16::try_from(wanted.min(brokers as i64))
+            .unwrap_or(1)
+            .max(1);
+        let segment = node
+            .settings
+            .number("offsets.topic.segment.bytes")
+            .to_string();
+        let settings = vec![
+            ("cleanup.policy".to_owned(), "compact".to_owned()),
+            ("compression.type".to_owned(), "producer".to_owned()),
+            ("segment.bytes".to_owned(), segment),
+        ];
+        node.plan_topic(OFFSETS_TOPIC, Some(self.partitions), Some(copies), settings)
+    }
+
+    /// The partition of the offsets topic in which a group lives, if the topic exists.
+    pub fn partition_of(&self, node: &Node, group: &str) -> Option<i32> {
+        let image = node.image();
+        let topic = image.topic(OFFSETS_TOPIC)?;
+        Some(shard_of_group(
+            group,
+            i32::try_from(topic.partitions.len()).ok()?,
+        ))
+    }
+
+    /// The partitions of the offsets topic that this node leads.
+    pub fn led_partitions(&self, node: &Node) -> Vec<i32> {
+        let image = node.image();
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+            return Vec::new();
+        };
+        (0..i32::try_from(topic.partitions.len()).unwrap_or(0))
+            .filter(|partition| self.replica(node, *partition).is_ok())
+            .collect()
+    }
+
+    /// Asks the shard of `group`.
+    pub async fn ask(
+        &self,
+        node: &Arc<Node>,
+        group: &str,
+        caller: Caller,
+        request: GroupRequest,
+    ) -> Given {
+        match self.partition_of(node, group) {
+            Some(partition) => self.ask_shard(node, partition, caller, request).await,
+            // rule G9
+            None => (
+                request.refused(caller.version, ErrorCode::CoordinatorNotAvailable),
+                None,
+            ),
+        }
+    }
+
+    /// Asks the shard of one partition of the offsets topic.
+    pub async fn ask_shard(
+        &self,
+        node: &Arc<Node>,
+        partition: i32,
+        caller: Caller,
+        request: GroupRequest,
+    ) -> Given {
+        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
+        loop {
+            let host = match self.host(node, partition) {
+                Ok(host) => host,
+                Err(error) => return (request.refused(caller.version, error), None),
+            };
+            let answer = {
+                let mut state = host.lock();
+                if !host.flush_held(node, &mut state) {
+                    drop(state);
+                    crate::timer::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                let Some(shard) = &mut state.shard else {
+                    drop(state);
+                    self.forget(partition, &host);
+                    continue;
+                };
+                let effects = shard.handle(now(node), token, &caller, request);
+                let (sender, answer) = oneshot::channel();
+                state.waiting.insert(token, sender);
+                host.carry_out(node, &mut state, effects);
+                self.note_deadline(state.shard.as_ref());
+                answer
+            };
+            return match answer.await {
+                Ok(given) => given,
+                // Every waiting answer is given, or its shard is unloaded with an answer; a
+                // dropped sender is a shard that went down with the node.
+                Err(_) => (GroupResponse::Heartbeat(ErrorCode::NotCoordinator), None),
+            };
+        }
+    }
+
+    /// Counts over all shards, for metrics.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for host in self.hosts() {
+            if let Some(shard) = &host.lock().shard {
+                let counts = shard.counts();
+                sum.groups += counts.groups;
+                sum.members += counts.members;
+                sum.offsets += counts.offsets;
+                sum.skipped_records += counts.skipped_records;
+            }
+        }
+        sum
+    }
+
+    /// Forgets the offsets of deleted partitions, in every loaded shard.
+    pub fn partitions_deleted(&self, node: &Arc<Node>, gone: &[(Arc<str>, i32)]) {
+        for host in self.hosts() {
+            let mut state = host.lock();
+            if host.flush_held(node, &mut state)
+                && let Some(shard) = &mut state.shard
+            {
+                let effects = shard.partitions_deleted(gone);
+                host.carry_out(node, &mut state, effects);
+            }
+        }
+    }
+
+    fn replica(&self, node: &Node, partition: i32) -> Result<Arc<Replica>, ErrorCode> {
+        let replica = node
+            .partitions
+            .by_name(&node.image(), OFFSETS_TOPIC, partition)
+            .map_err(|_| ErrorCode::NotCoordinator)?;
+        match replica.leading() {
+            Some(_) => Ok(replica),
+            None => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// The host of a partition's shard; starts to load it if it is not there.
+    fn host(&self, node: &Arc<Node>, partition: i32) -> Result<Arc<Host>, ErrorCode> {
+        let replica = self.replica(node, partition)?;
+        let epoch = replica.leading().ok_or(ErrorCode::NotCoordinator)?;
+        let mut shards = self.shards();
+        if let Some(host) = shards.get(&partition)
+            && host.epoch == epoch
+            && host.replica.key == replica.key
+        {
+            return Ok(host.clone());
+        }
+        let host = Arc::new(Host {
+            replica: replica.clone(),
+            epoch,
+            state: Mutex::new(HostState {
+                shard: Some(Shard::new(self.settings.clone())),
+                waiting: BTreeMap::new(),
+                held: None,
+                applied: Lsn::ZERO,
+            }),
+        });
+        let replaced = shards.insert(partition, host.clone());
+        drop(shards);
+        if let Some(replaced) = replaced {
+            replaced.end(ErrorCode::NotCoordinator);
+        }
+        let offsets = replica.log.offsets();
+        let mut loader = Loader {
+            node: node.clone(),
+            host: host.clone(),
+            next: offsets.log_start,
+            end: offsets.end,
+        };
+        // A short log is read at once; a long one by a worker, while requests are told to wait.
+        if loader.next >= loader.end {
+            loader.finish();
+        } else {
+            let signal = Signal::new();
+            drop(node.world.spawn.worker(
+                "group-loader",
+                Priority::Normal,
+                signal,
+                Box::new(loader),
+            ));
+        }
+        Ok(host)
+    }
+
+    fn forget(&self, partition: i32, dead: &Arc<Host>) {
+        let mut shards = self.shards();
+        if shards
+            .get(&partition)
+            .is_some_and(|host| Arc::ptr_eq(host, dead))
+        {
+            shards.remove(&partition);
+        }
+    }
+
+    fn note_deadline(&self, shard: Option<&Shard>) {
+        if let Some(deadline) = shard.and_then(Shard::deadline)
+            && deadline.0 < self.armed.load(Ordering::Acquire)
+        {
+            self.bell.ring();
+        }
+    }
+
+    fn hosts(&self) -> Vec<Arc<Host>> {
+        self.shards().values().cloned().collect()
+    }
+
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Host>>> {
+        self.shards
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Calls each shard when it asked to be called. Runs on the control reactor.
+pub async fn run_timers(node: Arc<Node>) {
+    loop {
+        let mut next: Option<Instant> = None;
+        for host in node.groups.hosts() {
+            let mut state = host.lock();
+            if !host.flush_held(&node, &mut state) {
+                next = Some(node.world.clock.now().after(RETRY_PAUSE));
+                continue;
+            }
+            let now = now(&node);
+            if let Some(shard) = &mut state.shard
+                && shard
+                    .deadline()
+                    .is_some_and(|deadline| deadline <= now.monotonic)
+            {
+                let effects = shard.tick(now);
+                host.carry_out(&node, &mut state, effects);
+            }
+            if let Some(deadline) = state.shard.as_ref().and_then(Shard::deadline) {
+                let deadline = Instant(deadline.0);
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+        }
+        let armed = next.map_or(u64::MAX, |next| next.0);
+        node.groups.armed.store(armed, Ordering::Release);
+        let pause = match next {
+            Some(next) => next.since(node.world.clock.now()),
+            None => Duration::from_secs(3600),
+        };
+        let mut sleep = crate::timer::sleep(pause);
+        std::future::poll_fn(|cx| {
+            let rung = node.groups.bell.poll_rung(cx);
+            if rung.is_ready() {
+                rung
+            } else {
+                sleep.as_mut().poll(cx)
+            }
+        })
+        .await;
+    }
+}
+
+impl Host {
+    fn lock(&self) -> MutexGuard<'_, HostState> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Carries out effects that were held, if any. Whether none are left.
+    fn flush_held(&self, node: &Node, state: &mut HostState) -> bool {
+        if let Some(effects) = state.held.take() {
+            self.carry_out(node, state, effects);
+        }
+        state.held.is_none()
+    }
+
+    /// Appends, applies, answers: the host's part of the shard's contract.
+    fn carry_out(&self, node: &Node, state: &mut HostState, effects: Effects) {
+        if !effects.records.is_empty() {
+            match self.append(node, &effects) {
+                Ok((base, lsn)) => {
+                    state.applied = lsn;
+                    let Some(shard) = &mut state.shard else {
+                        return;
+                    };
+                    for (at, record) in effects.records.iter().enumerate() {
+                        let origin = RecordOrigin {
+                            offset: base.0.saturating_add(at as i64),
+                            producer_id: None,
+                        };
+                        if let Err(error) =
+                            shard.apply(origin, &record.key, record.value.as_deref())
+                        {
+                            tracing::error!(%error, "a coordinator's own record cannot be read");
+                        }
+                    }
+                }
+                Err(AppendError::StagingFull) => {
+                    state.held = Some(effects);
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, partition = %self.replica.key, "group records not appended");
+                    let Some(shard) = state.shard.take() else {
+                        return;
+                    };
+                    let told = match error {
+                        AppendError::NotLeader => ErrorCode::NotLeaderOrFollower,
+                        AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
+                        _ => ErrorCode::KafkaStorageError,
+                    };
+                    for (token, response) in shard.append_failed(effects, told) {
+                        state.give(token, response);
+                    }
+                    return;
+                }
+            }
+        }
+        for (token, response) in effects.replies {
+            state.give(token, response);
+        }
+    }
+
+    fn append(&self, node: &Node, effects: &Effects) -> Result<(Offset, Lsn), AppendError> {
+        let now_ms = node.world.clock.wall_ms();
+        let mut builder = BatchBuilder::new();
+        for record in &effects.records {
+            builder.append(&NewRecord {
+                timestamp: now_ms,
+                key: Some(&record.key),
+                value: record.value.as_deref(),
+                headers: &[],
+            });
+        }
+        let bytes = builder
+            .build()
+            .map_err(|_| AppendError::TooLarge { bytes: 0, limit: 0 })?;
+        let batch = BatchView::whole(&bytes).map_err(|_| AppendError::BadOffsets {
+            found: -1,
+            expected: -1,
+        })?;
+        let origin = AppendOrigin::Coordinator {
+            leader_epoch: self.epoch,
+        };
+        let appended = self.replica.log.append(&batch, origin, now_ms)?;
+        Ok((appended.base_offset, appended.lsn))
+    }
+
+    /// Ends the shard; whoever waits is told.
+    fn end(&self, error: ErrorCode) {
+        let mut state = self.lock();
+        if let Some(shard) = state.shard.take() {
+            for (token, response) in shard.unload(error) {
+                state.give(token, response);
+            }
+        }
+        state.waiting.clear();
+    }
+}
+
+impl HostState {
+    fn give(&mut self, token: Token, response: GroupResponse) {
+        if let Some(waiting) = self.waiting.remove(&token) {
+            let after = (self.applied > Lsn::ZERO).then_some(self.applied);
+            // A client that went away needs no answer.
+            let _ = waiting.send((response, after));
+        }
+    }
+}
+
+/// Reads a shard's log from its start to where it ended when loading began.
+struct Loader {
+    node: Arc<Node>,
+    host: Arc<Host>,
+    next: Offset,
+    end: Offset,
+}
+
+impl Worker for Loader {
+    fn step(&mut self) -> Next {
+        if self.node.drain_grace().is_some() {
+            return Next::Done;
+        }
+        match self.read() {
+            Ok(true) if self.next >= self.end => {
+                self.finish();
+                Next::Done
+            }
+            Ok(true) => Next::Again,
+            // The end is not durable yet.
+            Ok(false) => Next::WaitFor(RETRY_PAUSE),
+            Err(reason) => {
+                tracing::error!(%reason, partition = %self.host.replica.key, "groups cannot be loaded");
+                self.host.end(ErrorCode::NotCoordinator);
+                Next::Done
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// Reads and applies the next range. Whether it got further.
+    fn read(&mut self) -> Result<bool, String> {
+        let slice = self
+            .host
+            .replica
+            .log
+            .read(self.next, LOAD_BYTES, true, ReadBound::HighWatermark)
+            .map_err(|error| error.to_string())?;
+        let Some(file) = slice.file else {
+            return Ok(false);
+        };
+        let mut bytes = vec![0; usize::try_from(file.length).map_err(|error| error.to_string())?];
+        let read = file
+            .file
+            .read_at(&mut bytes, file.position)
+            .map_err(|error| error.to_string())?;
+        if read < bytes.len() {
+            return Err("the log ended before its range".into());
+        }
+        let mut state = self.host.lock();
+        let Some(shard) = &mut state.shard else {
+            return Err("the shard was ended".into());
+        };
+        for batch in batches(&bytes) {
+            let batch = batch.map_err(|error| error.to_string())?;
+            if batch.is_control() {
+                continue;
+            }
+            let producer_id = batch.is_transactional().then(|| batch.producer_id().0);
+            let records = BatchRecords::open(&batch, UNFOLDED_BYTES_MAX)
+                .map_err(|error| error.to_string())?;
+            for record in records.iter() {
+                let record = record.map_err(|error| error.to_string())?;
+                let Some(key) = record.key else { continue };
+                let origin = RecordOrigin {
+                    offset: record.offset.0,
+                    producer_id,
+                };
+                // Like Kafka, one record that cannot be read does not take its whole shard down.
+                if let Err(error) = shard.apply(origin, key, record.value) {
+                    tracing::error!(%error, offset = record.offset.0, "group record skipped");
+                }
+            }
+        }
+        self.next = slice.next_offset;
+        Ok(true)
+    }
+
+    fn finish(&mut self) {
+        let mut state = self.host.lock();
+        if let Some(shard) = &mut state.shard {
+            shard.loaded(now(&self.node));
+        }
+        drop(state);
+        self.node.groups.bell.ring();
+    }
+}
+
+fn now(node: &Node) -> Now {
+    let clock: &dyn Clock = &*node.world.clock;
+    Now {
+        monotonic: coordinator::Instant(clock.now().0),
+        wall_ms: clock.wall_ms(),
+    }
+}
