@@ -20,9 +20,9 @@ use wire::ids::Offset;
 /// Longest range that holds more than one batch, in bytes: about 20 us of scanning headers.
 pub const RANGE_BYTES_MAX: u32 = 64 << 10;
 
-/// Append-time pairs kept per segment: 2 KiB of memory. When full, every second pair of the older
-/// half goes, so the newest keep one second and older ones grow coarser in proportion to their
-/// age: lag in seconds stays right to a few percent (`docs/design/0031-append-time-column.md`).
+/// Append-time pairs kept per segment: 2 KiB of memory. When full, the pair that is missed least
+/// goes, so the newest lie a second apart and older ones farther, in proportion to their age: lag
+/// in seconds stays right to a few percent (`docs/design/0031-append-time-column.md`).
 pub const APPEND_TIMES_MAX: usize = 256;
 
 /// Milliseconds between two pairs, at least (experience.md 4.3).
@@ -196,34 +196,35 @@ impl SparseIndex {
         Ok(())
     }
 
-    /// The segment was cut to end at `position`, `last_offset` being the last offset left. Ranges
-    /// beyond go; so does the one the cut lies in, because its CRC is that of more bytes. Returns
-    /// where indexing ends now: the batches from there to the cut must be added again.
+    /// The segment was cut to end at `position`. Ranges beyond go; so does the one the cut lies in,
+    /// because its CRC is that of more bytes. Returns where indexing ends now: the batches from
+    /// there to the cut must be added again. Until a batch is added, [`SparseIndex::last_offset`]
+    /// is only a lower bound: the index does not know where its last range ends.
     pub fn truncate_to(&mut self, position: u32) -> u32 {
         if position >= self.end_position {
             return self.end_position;
         }
-        let beyond = self
+        // Ranges lie back to back: the first one that ends above the cut goes.
+        let at_or_above = self
             .entries
             .partition_point(|entry| entry.position < position);
-        // Ranges lie back to back, so the last one kept whole is the one before the cut's, unless
-        // the cut is where a range begins.
-        let kept = match self.entries.get(beyond) {
-            Some(entry) if entry.position == position => beyond,
-            _ => beyond.saturating_sub(1),
+        let on_boundary = self
+            .entries
+            .get(at_or_above)
+            .is_some_and(|entry| entry.position == position);
+        let kept = if on_boundary {
+            at_or_above
+        } else {
+            at_or_above.saturating_sub(1)
         };
         self.end_position = self.entries.get(kept).map_or(0, |entry| entry.position);
-        if let Some(entry) = self.entries.get(kept) {
-            // The last offset below the cut is not known here; the range before it ends somewhere
-            // below this one's first offset.
-            self.last_offset = Offset(self.base_offset.0 + i64::from(entry.offset_delta) - 1);
-        }
         self.entries.truncate(kept);
         self.wide.retain(|(at, _)| (*at as usize) < kept);
         self.last_is_open = false;
-        if kept == 0 {
-            self.last_offset = Offset::NONE;
-        }
+        self.last_offset = match self.entries.last() {
+            None => Offset::NONE,
+            Some(entry) => Offset(self.base_offset.0 + i64::from(entry.offset_delta)),
+        };
         self.end_position
     }
 
@@ -500,7 +501,7 @@ impl AppendTimes {
             return;
         }
         if self.pairs.len() == APPEND_TIMES_MAX {
-            self.thin();
+            self.thin(time);
         }
         self.pairs.push((offset_delta, time));
     }
@@ -525,15 +526,21 @@ impl AppendTimes {
         self.pairs.truncate(kept);
     }
 
-    /// Drops every second pair of the older half, the first one never.
-    fn thin(&mut self) {
-        let half = self.pairs.len() / 2;
-        let mut at = 0;
-        self.pairs.retain(|_| {
-            let kept = at >= half || at % 2 == 0;
-            at += 1;
-            kept
-        });
+    /// Drops the pair that is missed least: the one whose neighbours lie closest together in
+    /// proportion to its age. Never the first: it says how far back the column reaches.
+    fn thin(&mut self, now: u32) {
+        let cost = |at: usize| {
+            let gap = u64::from(self.pairs[at + 1].1 - self.pairs[at - 1].1);
+            (gap, u64::from(now.saturating_sub(self.pairs[at].1)).max(1))
+        };
+        let mut least = 1;
+        for at in 2..self.pairs.len() - 1 {
+            let ((gap, age), (least_gap, least_age)) = (cost(at), cost(least));
+            if u128::from(gap) * u128::from(least_age) < u128::from(least_gap) * u128::from(age) {
+                least = at;
+            }
+        }
+        self.pairs.remove(least);
     }
 
     /// Bytes of [`AppendTimes::encode`].

@@ -353,6 +353,9 @@ impl Producers {
     /// Duplicates are looked for first (T1), then epoch (T3), sequence (T2) and transaction (T13)
     /// are checked. A batch without a sequence skips the first and the third.
     pub fn check(&self, batch: &ProducerBatch, first_at_zero: bool) -> Decision {
+        if batch.producer_epoch.0 < 0 {
+            return Decision::Reject(Rejection::InvalidProducerEpoch);
+        }
         if batch.first_sequence < NO_SEQUENCE {
             return Decision::Reject(Rejection::OutOfOrderSequence);
         }
@@ -551,9 +554,11 @@ impl Producers {
                     .all(|batch| batch.last_offset >= end.0);
             producer.born < end && (producer.settled >= end || emptied)
         };
-        if self.producers.values().any(lost)
-            || self.ended.values().any(|ended| ended.last_offset >= end)
-        {
+        let reopened = self
+            .ended
+            .range(..end)
+            .any(|(_, ended)| ended.last_offset >= end);
+        if reopened || self.producers.values().any(lost) {
             *self = Producers::new(end);
             return Cut::Rebuild;
         }
@@ -564,7 +569,13 @@ impl Producers {
                 .partition_point(|batch| batch.last_offset < end.0);
             if kept < usize::from(producer.kept) {
                 producer.kept = kept as u8;
-                if let Some(last) = producer.batches().last() {
+                // A marker behind the last batch had a timestamp of its own, not kept: then the
+                // undone batch's stays, which only a listing shows.
+                if let Some(last) = producer
+                    .batches()
+                    .last()
+                    .filter(|last| last.last_offset >= producer.settled.0)
+                {
                     producer.last_timestamp_ms = last.timestamp_ms;
                 }
             }
@@ -573,6 +584,7 @@ impl Producers {
             }
         }
         self.open.split_off(&end);
+        self.ended.split_off(&end);
         self.end = end;
         Cut::Done
     }
@@ -757,10 +769,8 @@ fn decode_producer(
     producer.settled = Offset(reader.i64_le()?);
     let within = |offset: Offset| offset.0 >= 0 && offset < end;
     let opened = producer.open_from == Offset::NONE || within(producer.open_from);
-    if epoch.0 < 0 || !opened || !within(producer.born) || !within(producer.settled) {
-        return Err(Reason::Broken(
-            "a producer's epoch or offsets are impossible",
-        ));
+    if !opened || !within(producer.born) || !within(producer.settled) {
+        return Err(Reason::Broken("a producer's offsets are impossible"));
     }
     if usize::from(kept) > BATCHES_KEPT {
         return Err(Reason::Broken("more batches than are kept"));

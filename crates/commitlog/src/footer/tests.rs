@@ -184,7 +184,7 @@ fn a_flipped_bit_anywhere_is_found() {
 #[test]
 fn hostile_bytes_are_refused_or_read_and_nothing_else() {
     let (bytes, _) = encode_footer(&parts().refer());
-    for_each_mutation(&bytes, 3, 20_000, |bytes| {
+    for_each_mutation(&bytes, 3, 5_000, |bytes| {
         // An attacker computes the checksum too.
         let mut bytes = bytes.to_vec();
         if let Some(end) = bytes.len().checked_sub(4) {

@@ -146,7 +146,7 @@ fn the_bytes_are_those_of_the_page() {
 fn hostile_bytes_are_refused_or_read_and_nothing_else() {
     let mut out = Writer::new();
     sample().encode(&mut out);
-    for_each_mutation(out.as_slice(), 1, 20_000, |bytes| {
+    for_each_mutation(out.as_slice(), 1, 5_000, |bytes| {
         if let Ok(aborted) = AbortedTransactions::decode(bytes) {
             assert!(aborted.encoded_bytes() <= bytes.len());
         }
