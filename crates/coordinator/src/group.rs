@@ -79,6 +79,8 @@ pub(crate) struct Group {
     pub(crate) awaiting_join: usize,
     /// Protocol name to the number of members that offer it.
     votes: BTreeMap<Arc<str>, usize>,
+    /// Bytes of all members' protocols.
+    metadata_bytes: usize,
     /// Topics of all members, if the group is of consumers and they can be read.
     pub(crate) subscribed: Option<BTreeSet<Arc<str>>>,
     pub(crate) member_added: bool,
@@ -103,6 +105,7 @@ impl Group {
             pending_sync: BTreeSet::new(),
             awaiting_join: 0,
             votes: BTreeMap::new(),
+            metadata_bytes: 0,
             subscribed: None,
             member_added: false,
             initial_delay: None,
@@ -287,7 +290,22 @@ impl Group {
         self.members.get_mut(id)?.awaiting_sync.take()
     }
 
+    /// Bytes of join metadata the group would hold if this member offered these protocols.
+    pub(crate) fn metadata_bytes_with(&self, member: &str, protocols: &[Protocol]) -> usize {
+        let held = self
+            .members
+            .get(member)
+            .map_or(0, |m| bytes_of(&m.protocols));
+        self.metadata_bytes - held + bytes_of(protocols)
+    }
+
     fn count_votes(&mut self, protocols: &[Protocol], more: bool) {
+        let bytes = bytes_of(protocols);
+        if more {
+            self.metadata_bytes += bytes;
+        } else {
+            self.metadata_bytes -= bytes;
+        }
         for protocol in protocols {
             let count = self.votes.entry(protocol.name.clone()).or_default();
             *count = if more {
@@ -381,4 +399,12 @@ impl Group {
             Err(ErrorCode::UnknownMemberId)
         }
     }
+}
+
+/// Bytes of names and metadata.
+pub(crate) fn bytes_of(protocols: &[Protocol]) -> usize {
+    protocols
+        .iter()
+        .map(|protocol| protocol.name.len() + protocol.metadata.len())
+        .sum()
 }

@@ -44,7 +44,7 @@ impl Member {
             client_host: caller.client_host.clone(),
             rebalance_timeout_ms,
             session_timeout_ms,
-            protocols: join.protocols.clone(),
+            protocols: kept(&join.protocols),
             assignment: Bytes::new(),
             awaiting_join: None,
             awaiting_sync: None,
@@ -85,6 +85,18 @@ impl Member {
     pub(crate) fn is_excused_from_heartbeats(&self) -> bool {
         !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
     }
+}
+
+/// Protocols to keep: copied, for those of a request are cut from the received frame and would hold
+/// all of it in memory.
+pub(crate) fn kept(protocols: &[Protocol]) -> Vec<Protocol> {
+    protocols
+        .iter()
+        .map(|protocol| Protocol {
+            name: protocol.name.clone(),
+            metadata: Bytes::copy_from_slice(&protocol.metadata),
+        })
+        .collect()
 }
 
 /// Session and rebalance timeout of a join, in milliseconds. v0 has no rebalance timeout; the

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wire::ErrorCode;
 
-use crate::group::{Group, State};
-use crate::member::{Member, Waiter, timeouts};
+use crate::group::{Group, State, bytes_of};
+use crate::member::{Member, Waiter, kept, timeouts};
 use crate::rebalance::Stage;
 use crate::record::Record;
 use crate::request::{
@@ -30,11 +30,7 @@ const SYNC_PROTOCOL_REQUIRED: i16 = 5;
 pub(crate) fn check_join(join: &JoinRequest, stage: &Stage) -> Result<(), ErrorCode> {
     let settings = stage.settings;
     let timeouts = settings.session_timeout_ms_min..=settings.session_timeout_ms_max;
-    let bytes: usize = join
-        .protocols
-        .iter()
-        .map(|p| p.name.len() + p.metadata.len())
-        .sum();
+    let bytes = bytes_of(&join.protocols);
     if join.group.is_empty() {
         Err(ErrorCode::InvalidGroupId)
     } else if !timeouts.contains(&join.session_timeout_ms) {
@@ -66,6 +62,10 @@ impl Group {
             }
             self.pending_join.remove(&join.member_id);
             refuse(stage, ErrorCode::GroupMaxSizeReached, &nobody);
+        } else if self.metadata_bytes_with(&join.member_id, &join.protocols)
+            > stage.settings.group_metadata_bytes_max
+        {
+            refuse(stage, ErrorCode::GroupMaxSizeReached, &join.member_id);
         } else if !self.supports(&join.protocol_type, &join.protocols) {
             refuse(stage, ErrorCode::InconsistentGroupProtocol, &join.member_id);
         } else if join.member_id.is_empty() {
@@ -192,7 +192,7 @@ impl Group {
         join: &JoinRequest,
         id: &Arc<str>,
     ) {
-        self.reoffer(id, join.protocols.clone());
+        self.reoffer(id, kept(&join.protocols));
         if let Some(member) = self.members.get_mut(id) {
             (member.session_timeout_ms, member.rebalance_timeout_ms) = timeouts(caller, join);
         }

@@ -16,7 +16,7 @@ use crate::request::{
 use crate::response::{
     CommittedTopic, DeletedOffsets, FetchedGroup, FetchedPartition, FetchedTopic, PartitionResult,
 };
-use crate::settings::{CLEANUP_RECORDS_MAX, Settings};
+use crate::settings::{CLEANUP_RECORDS_MAX, CLEANUP_VISITS_MAX, Settings};
 use crate::shard::Effects;
 use crate::time::Now;
 
@@ -452,12 +452,14 @@ pub(crate) fn clean_up(
     let from = after
         .as_ref()
         .map_or(Bound::Unbounded, |id| Bound::Excluded(id.clone()));
+    let mut visits = 0;
     for (id, group) in groups.range((from, Bound::Unbounded)) {
+        visits += 1 + group.offset_count();
         let nothing_left = group.expire_offsets(now, settings, pending, effects);
         if nothing_left && group.state == State::Empty {
             effects.records.push(Record::group_tombstone(id));
         }
-        if effects.records.len() >= CLEANUP_RECORDS_MAX {
+        if effects.records.len() >= CLEANUP_RECORDS_MAX || visits >= CLEANUP_VISITS_MAX {
             return Some(id.clone());
         }
     }

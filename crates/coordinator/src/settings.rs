@@ -24,6 +24,10 @@ pub struct Settings {
     pub groups_max: usize,
     /// Committed offsets of one group. Beyond, commits of further partitions: POLICY_VIOLATION.
     pub offsets_per_group_max: usize,
+    /// Bytes of join metadata all members of one group may hold. One protocol's share must fit the
+    /// group's record; this bounds what gathers before that is known. Beyond:
+    /// GROUP_MAX_SIZE_REACHED.
+    pub group_metadata_bytes_max: usize,
     /// Bytes of one group's metadata record. A generation that does not fit is refused with
     /// UNKNOWN_SERVER_ERROR, as Kafka does for a record too large, and the group rebalances.
     pub group_record_bytes_max: usize,
@@ -42,6 +46,7 @@ impl Default for Settings {
             offsets_retention_check_interval_ms: 600_000,
             groups_max: 100_000,
             offsets_per_group_max: 200_000,
+            group_metadata_bytes_max: 16 << 20,
             // A little under Kafka's max.message.bytes (1,048,588), which counts the batch around it.
             group_record_bytes_max: 1_048_576 - 256,
         }
@@ -63,8 +68,12 @@ pub(crate) const STRING_BYTES_MAX: usize = 32_767;
 /// itself fit a string.
 pub(crate) const MEMBER_ID_PREFIX_BYTES_MAX: usize = 1_024;
 
-/// Tombstones one cleanup step writes; the next step follows at once. Keeps batches small.
+/// Tombstones after which one cleanup step ends; the next follows at once. Keeps batches small.
 pub(crate) const CLEANUP_RECORDS_MAX: usize = 1_000;
+
+/// Offsets looked at (a group counts as one more) after which one cleanup step ends, so that requests
+/// get in between.
+pub(crate) const CLEANUP_VISITS_MAX: usize = 10_000;
 
 /// Shortest wait before a join phase in which nobody came back is looked at again, so that a
 /// rebalance timeout of zero cannot spin.

@@ -2,7 +2,7 @@
 //!
 //! The host's part, in this order for every call of [`Shard::handle`], [`Shard::tick`] and
 //! [`Shard::partitions_deleted`]:
-//! 1. append [`Effects::records`] as one batch (in order, if it must be several), with
+//! 1. append [`Effects::records`] as one batch (or as [`Effects::batches`] cuts them), with
 //!    [`Effects::producer`] in its header if that is given;
 //! 2. apply each record, with its offset; only then call the shard again;
 //! 3. give the replies away when that batch is durable (and, for replies without records, when all
@@ -41,6 +41,33 @@ pub struct Effects {
     pub replies: Vec<(Token, GroupResponse)>,
     /// If given, the records belong to this producer's open transaction.
     pub producer: Option<ProducerStamp>,
+}
+
+/// Bytes a record takes in a batch besides its key and value, at most: lengths, deltas, headers.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+
+impl Effects {
+    /// The records in order, cut so that each part fits a batch of `bytes_max`; a single record that
+    /// does not is alone in its part. Most effects are one part; deleting a group with many offsets
+    /// is several. If a later part cannot be appended, nothing was promised yet: the shard ends, and
+    /// what the log kept of the earlier parts is a state like any other.
+    pub fn batches(&self, bytes_max: usize) -> impl Iterator<Item = &[Record]> {
+        let mut rest = &self.records[..];
+        std::iter::from_fn(move || {
+            let mut room = bytes_max;
+            let fits = rest.iter().take_while(|record| {
+                let value = record.value.as_ref().map_or(0, |value| value.len());
+                let size = RECORD_OVERHEAD_BYTES + record.key.len() + value;
+                let fits = size <= room;
+                room = room.saturating_sub(size);
+                fits
+            });
+            let cut = fits.count().max(1).min(rest.len());
+            let part;
+            (part, rest) = rest.split_at(cut);
+            (!part.is_empty()).then_some(part)
+        })
+    }
 }
 
 /// Producer id and epoch of a transactional batch.
@@ -113,7 +140,9 @@ impl Shard {
     /// The log has been applied to its end: members come back to life, each with a full session
     /// timeout to show itself.
     pub fn loaded(&mut self, now: Now) {
-        self.loading = false;
+        if !std::mem::replace(&mut self.loading, false) {
+            return;
+        }
         let mut effects = Effects::default();
         let Shard {
             groups,

@@ -300,3 +300,20 @@ fn the_examples_of_the_format_page_are_what_is_written() {
     );
     assert_eq!(image.members.len(), 1);
 }
+
+#[test]
+fn effects_are_cut_into_batches_in_order() {
+    let record = |size: usize| Record {
+        key: Bytes::from(vec![0; size]),
+        value: None,
+    };
+    let effects = Effects {
+        records: [10, 20, 500, 30, 40, 50].map(record).to_vec(),
+        ..Effects::default()
+    };
+    let sizes = |max: usize| -> Vec<usize> { effects.batches(max).map(<[Record]>::len).collect() };
+    assert_eq!(sizes(10_000), [6]);
+    assert_eq!(sizes(200), [2, 1, 2, 1], "the large one stands alone");
+    assert_eq!(sizes(0), [1; 6]);
+    assert_eq!(Effects::default().batches(100).count(), 0);
+}

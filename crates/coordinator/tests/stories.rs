@@ -181,6 +181,9 @@ impl Teller {
                         "group-size" => self.settings.group_size_max = value.parse().unwrap(),
                         "groups" => self.settings.groups_max = value.parse().unwrap(),
                         "offsets" => self.settings.offsets_per_group_max = value.parse().unwrap(),
+                        "metadata" => {
+                            self.settings.group_metadata_bytes_max = value.parse().unwrap();
+                        }
                         "record" => self.settings.group_record_bytes_max = value.parse().unwrap(),
                         "retention" => self.settings.offsets_retention_ms = ms(value),
                         "check" => self.settings.offsets_retention_check_interval_ms = ms(value),
