@@ -210,6 +210,86 @@ fn reactors_and_workers_run_side_by_side() {
 }
 
 #[test]
+fn a_wait_outside_the_runtime_runs_reactors_and_they_live_on_between_waits() {
+    let sim = World::sim(11);
+    let (begun, stop) = (Signal::new(), Signal::new());
+    let (tell, told) = (begun.clone(), stop.clone());
+    let handle = sim.world.spawn.reactor(
+        "reactor",
+        Box::new(move || {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let served = tokio::task::spawn_local(async { 7 }).await.expect("task");
+                assert_eq!(served, 7);
+                tell.raise();
+                while !told.take() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            })
+        }),
+    );
+    assert!(sim.world.spawn.wait(&begun, None));
+    assert_eq!(sim.world.clock.now(), Instant(1_000_000_000));
+    assert!(
+        !sim.world
+            .spawn
+            .wait(&Signal::new(), Some(Duration::from_secs(10)))
+    );
+    assert!(!handle.is_finished());
+    sim.block_on(async { stop.raise() });
+    handle.join();
+}
+
+#[test]
+fn a_crash_drops_every_task_of_the_node_and_no_other() {
+    let one = World::sim(12);
+    let two = one.peer("two");
+    let ticks = Arc::new(Mutex::new([0, 0]));
+    for (index, node) in [&one, &two].into_iter().enumerate() {
+        let ticks = Arc::clone(&ticks);
+        let start: world::spawn::ReactorStart = Box::new(move || {
+            Box::pin(async move {
+                // A task of the reactor's own, which nobody holds.
+                tokio::task::spawn_local(async move {
+                    loop {
+                        ticks.lock().expect("lock")[index] += 1;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                });
+                std::future::pending().await
+            })
+        });
+        drop(node.world.spawn.reactor("reactor", start));
+    }
+    one.block_on(async { tokio::time::sleep(Duration::from_millis(9_500)).await });
+    assert_eq!(*ticks.lock().expect("lock"), [10, 10]);
+    let again = two.restart_after_power_cut(1);
+    again.block_on(async { tokio::time::sleep(Duration::from_secs(10)).await });
+    assert_eq!(*ticks.lock().expect("lock"), [20, 10]);
+    drop(one);
+    again.block_on(async { tokio::time::sleep(Duration::from_secs(10)).await });
+    assert_eq!(
+        *ticks.lock().expect("lock"),
+        [20, 10],
+        "a node ends with its last holder"
+    );
+}
+
+#[test]
+fn reactors_that_wait_for_each_other_are_a_deadlock_too() {
+    let sim = World::sim(13);
+    let start: world::spawn::ReactorStart = Box::new(|| Box::pin(std::future::pending()));
+    let handle = sim.world.spawn.reactor("stuck", start);
+    let panic = catch_unwind(AssertUnwindSafe(|| handle.join())).expect_err("deadlock");
+    assert!(
+        panic
+            .downcast_ref::<String>()
+            .expect("message")
+            .contains("stuck")
+    );
+}
+
+#[test]
 fn a_panic_of_a_simulated_reactor_or_worker_comes_up_in_the_run() {
     let sim = World::sim(6);
     let fallen = catch_unwind(AssertUnwindSafe(|| {

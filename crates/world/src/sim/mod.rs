@@ -9,6 +9,8 @@ pub mod net;
 pub mod pipe;
 mod random;
 pub mod spawn;
+#[cfg(feature = "paused_time")]
+mod stage;
 
 use std::sync::Arc;
 
@@ -21,7 +23,8 @@ pub use spawn::SimSpawn;
 
 use crate::World;
 
-/// A simulated node: its world, and the parts behind it for whoever makes them fail.
+/// A simulated node: its world, and the parts behind it for whoever makes them fail. Kept for
+/// as long as the node is to live: the last clone takes its workers and reactors along.
 #[derive(Clone)]
 pub struct SimWorld {
     /// What the node gets.
@@ -35,6 +38,7 @@ pub struct SimWorld {
     /// Steps workers.
     pub spawn: SimSpawn,
     seed: u64,
+    _life: Arc<Life>,
 }
 
 impl World {
@@ -42,13 +46,19 @@ impl World {
     pub fn sim(seed: u64) -> SimWorld {
         let clock = SimClock::new();
         let net = SimNet::new(seed, clock.clone(), "node");
-        SimWorld::assemble(seed, clock, SimDisk::new(seed), net)
+        let spawn = SimSpawn::new(seed, clock.clone());
+        SimWorld::assemble(seed, clock, SimDisk::new(seed), net, spawn)
     }
 }
 
 impl SimWorld {
-    fn assemble(seed: u64, clock: SimClock, disk: SimDisk, net: SimNet) -> SimWorld {
-        let spawn = SimSpawn::new(seed, clock.clone());
+    fn assemble(
+        seed: u64,
+        clock: SimClock,
+        disk: SimDisk,
+        net: SimNet,
+        spawn: SimSpawn,
+    ) -> SimWorld {
         let world = World {
             clock: Arc::new(clock.clone()),
             disk: Arc::new(disk.clone()),
@@ -56,6 +66,7 @@ impl SimWorld {
             random: Arc::new(SimRandom::new(seed)),
             spawn: Arc::new(spawn.clone()),
         };
+        let life = Arc::new(Life(spawn.clone()));
         SimWorld {
             world,
             clock,
@@ -63,6 +74,7 @@ impl SimWorld {
             net,
             spawn,
             seed,
+            _life: life,
         }
     }
 
@@ -70,7 +82,8 @@ impl SimWorld {
     pub fn peer(&self, host: &str) -> SimWorld {
         let seed = Rng::fork(self.seed, host).next_u64();
         let net = self.net.host(host);
-        SimWorld::assemble(seed, self.clock.sibling(), SimDisk::new(seed), net)
+        let spawn = self.spawn.sibling();
+        SimWorld::assemble(seed, self.clock.sibling(), SimDisk::new(seed), net, spawn)
     }
 
     /// The node behind a power cut at this moment and a restart: its workers are dropped, its
@@ -83,21 +96,24 @@ impl SimWorld {
     pub fn restart_on(&self, seed: u64, disk: SimDisk) -> SimWorld {
         self.spawn.crash();
         self.net.crash();
-        SimWorld::assemble(seed, self.clock.clone(), disk, self.net.clone())
+        let spawn = self.spawn.sibling();
+        SimWorld::assemble(seed, self.clock.clone(), disk, self.net.clone(), spawn)
     }
 
-    /// Runs `main`, the workers and the reactors of this node in a runtime whose time is virtual,
-    /// until `main` ends.
+    /// Runs `main`, the workers and the reactors of all nodes of this network in a runtime whose
+    /// time is virtual, until `main` ends: [`SimSpawn::block_on`].
     #[cfg(feature = "paused_time")]
     pub fn block_on<F: Future>(&self, main: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without I/O needs nothing of the system");
-        runtime.block_on(async {
-            self.clock.follow_tokio();
-            self.spawn.run(main).await
-        })
+        self.spawn.block_on(main)
+    }
+}
+
+/// Ends a node when the last hold on its [`SimWorld`] goes: its reactors hold its world, which
+/// holds them.
+struct Life(SimSpawn);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.crash();
     }
 }

@@ -1,18 +1,15 @@
-//! Workers stepped in one thread, in an order drawn from the seed.
+//! Workers and reactors of all nodes run in one thread, in an order drawn from the seed.
 //!
-//! Two ways to run them. Without a runtime: [`SimSpawn::step_one`], [`SimSpawn::run_until_idle`],
-//! or simply waiting through [`Spawn::wait`] or a join, which step the workers and move virtual
-//! time when all of them sleep. Under a tokio `current_thread` runtime: [`SimSpawn::run`], which
-//! interleaves workers with the tasks of the reactors.
+//! Workers alone need no runtime: [`SimSpawn::step_one`], [`SimSpawn::run_until_idle`], or simply
+//! waiting through [`Spawn::wait`] or a join, which step the workers of all nodes and move
+//! virtual time when everybody sleeps. Reactors are tasks of a tokio runtime with virtual time,
+//! which is behind the feature `paused_time`: a wait or join outside of it then runs reactors
+//! too, and [`SimWorld::block_on`](crate::SimWorld::block_on) runs a test's own tasks among them.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
-
-use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Instant};
 use crate::sim::{Rng, SimClock};
@@ -21,29 +18,48 @@ use crate::spawn::{Next, Priority, ReactorStart, Signal, Spawn, Worker, WorkerHa
 /// Steps without an end after which the simulation gives up: workers that keep each other busy.
 const STEPS_MAX: u64 = 50_000_000;
 
-/// Simulated threads. Clones are the same set.
+/// The simulated threads of one node. Clones are the same set.
 #[derive(Clone)]
-pub struct SimSpawn(Arc<Shared>);
+pub struct SimSpawn {
+    scheduler: Arc<Scheduler>,
+    node: u64,
+}
 
-struct Shared {
-    clock: SimClock,
+/// Everything that can run on any node.
+pub(super) struct Scheduler {
+    pub(super) clock: SimClock,
     state: Mutex<State>,
-    driver: Arc<Mutex<Option<Waker>>>,
+    pub(super) driver: Arc<Mutex<Option<Waker>>>,
+    #[cfg(feature = "paused_time")]
+    stage: super::stage::Stage,
 }
 
 struct State {
     rng: Rng,
     slots: Vec<Slot>,
-    reactors: Vec<(ReactorStart, Arc<AtomicBool>)>,
+    reactors: Vec<Reactor>,
     steps: u64,
+    node_next: u64,
 }
 
 struct Slot {
+    node: u64,
     name: &'static str,
     signal: Signal,
     /// Away while it is being stepped.
     worker: Option<Box<dyn Worker>>,
     next: Wake,
+    finished: Arc<AtomicBool>,
+}
+
+struct Reactor {
+    node: u64,
+    name: &'static str,
+    #[cfg_attr(
+        not(feature = "paused_time"),
+        expect(dead_code, reason = "without the runtime nobody starts a reactor")
+    )]
+    start: Option<ReactorStart>,
     finished: Arc<AtomicBool>,
 }
 
@@ -57,21 +73,133 @@ enum Wake {
 impl SimSpawn {
     /// Nothing runs yet; the order comes from this seed.
     pub fn new(seed: u64, clock: SimClock) -> SimSpawn {
-        SimSpawn(Arc::new(Shared {
+        let scheduler = Scheduler {
             clock,
             state: Mutex::new(State {
                 rng: Rng::fork(seed, "spawn"),
                 slots: Vec::new(),
                 reactors: Vec::new(),
                 steps: 0,
+                node_next: 1,
             }),
             driver: Arc::default(),
-        }))
+            #[cfg(feature = "paused_time")]
+            stage: super::stage::Stage::default(),
+        };
+        SimSpawn {
+            scheduler: Arc::new(scheduler),
+            node: 0,
+        }
     }
 
-    /// Steps one worker that can run, drawn from the seed; `false` if none can.
+    /// Another node's threads, run among this one's.
+    pub fn sibling(&self) -> SimSpawn {
+        let mut state = self.scheduler.state();
+        let node = state.node_next;
+        state.node_next += 1;
+        SimSpawn {
+            scheduler: Arc::clone(&self.scheduler),
+            node,
+        }
+    }
+
+    /// Steps one worker of any node that can run, drawn from the seed; `false` if none can.
     pub fn step_one(&self) -> bool {
-        let now = self.0.clock.now();
+        self.scheduler.step_one()
+    }
+
+    /// Steps workers until none can run. Time stands still.
+    pub fn run_until_idle(&self) {
+        while self.step_one() {}
+    }
+
+    /// Steps workers for this long in virtual time, timers included.
+    pub fn run_for(&self, duration: Duration) {
+        let end = self.scheduler.clock.now().after(duration);
+        loop {
+            self.run_until_idle();
+            match self.scheduler.deadline() {
+                Some(deadline) if deadline <= end => self.scheduler.clock.advance_to(deadline),
+                _ => break,
+            }
+        }
+        self.scheduler.clock.advance_to(end);
+        self.run_until_idle();
+    }
+
+    /// How many steps the workers of all nodes made.
+    pub fn steps(&self) -> u64 {
+        self.scheduler.state().steps
+    }
+
+    /// Names of this node's workers that have not ended, in order of their start.
+    pub fn workers(&self) -> Vec<&'static str> {
+        let state = self.scheduler.state();
+        let own = state.slots.iter().filter(|slot| slot.node == self.node);
+        own.map(|slot| slot.name).collect()
+    }
+
+    /// Drops this node's workers, reactors and all their tasks, as a crash does: nobody is asked.
+    pub fn crash(&self) {
+        let mut state = self.scheduler.state();
+        let node = self.node;
+        let slots: Vec<Slot> = state
+            .slots
+            .extract_if(.., |slot| slot.node == node)
+            .collect();
+        let reactors: Vec<Reactor> = state
+            .reactors
+            .extract_if(.., |reactor| reactor.node == node)
+            .collect();
+        drop(state);
+        // Dropped outside the lock: what they hold may reach for it.
+        drop(slots);
+        drop(reactors);
+        #[cfg(feature = "paused_time")]
+        self.scheduler.stage.crash(node);
+    }
+
+    /// Runs `main`, the workers and the reactors of all nodes in a runtime whose time is virtual,
+    /// until `main` ends. Panics of workers and reactors come up here; tasks that `main` spawned
+    /// end with it, reactors go on at the next call.
+    ///
+    /// # Panics
+    /// If nothing happens for a year: everybody waits for somebody else.
+    #[cfg(feature = "paused_time")]
+    pub fn block_on<F: Future>(&self, main: F) -> F::Output {
+        self.scheduler.stage.block_on(&self.scheduler, main)
+    }
+
+    /// Steps, runs reactors, or moves time, until `done`; `false` when it is `limit` first.
+    fn run_until(&self, limit: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        #[cfg(feature = "paused_time")]
+        if self.scheduler.has_reactors() && tokio::runtime::Handle::try_current().is_err() {
+            return self.scheduler.stage.run_until(&self.scheduler, limit, done);
+        }
+        let clock = &self.scheduler.clock;
+        loop {
+            if done() {
+                return true;
+            }
+            if self.step_one() {
+                continue;
+            }
+            if limit.is_some_and(|limit| limit <= clock.now()) {
+                return false;
+            }
+            let deadline = match (self.scheduler.deadline(), limit) {
+                (Some(worker), Some(limit)) => worker.min(limit),
+                (Some(one), None) | (None, Some(one)) => one,
+                (None, None) => self.scheduler.deadlock(),
+            };
+            clock.advance_to(deadline);
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn step_one(&self) -> bool {
+        let now = self.clock.now();
         let mut state = self.state();
         let runnable: Vec<usize> = state
             .slots
@@ -128,113 +256,28 @@ impl SimSpawn {
         true
     }
 
-    /// Steps workers until none can run. Time stands still.
-    pub fn run_until_idle(&self) {
-        while self.step_one() {}
-    }
-
-    /// Steps workers for this long in virtual time, timers included.
-    pub fn run_for(&self, duration: Duration) {
-        let end = self.0.clock.now().after(duration);
-        loop {
-            self.run_until_idle();
-            match self.deadline() {
-                Some(deadline) if deadline <= end => self.0.clock.advance_to(deadline),
-                _ => break,
-            }
-        }
-        self.0.clock.advance_to(end);
-        self.run_until_idle();
-    }
-
-    /// How many steps were made.
-    pub fn steps(&self) -> u64 {
-        self.state().steps
-    }
-
-    /// Names of the workers that have not ended, in order of their start.
-    pub fn workers(&self) -> Vec<&'static str> {
-        self.state().slots.iter().map(|slot| slot.name).collect()
-    }
-
-    /// Drops all workers and reactors not yet started, as a crash does: nobody is asked.
-    pub fn crash(&self) {
+    /// The reactors of each node that wait to be started.
+    #[cfg(feature = "paused_time")]
+    pub(super) fn take_starts(&self) -> Vec<(u64, ReactorStart, Arc<AtomicBool>)> {
         let mut state = self.state();
-        let slots = std::mem::take(&mut state.slots);
-        let reactors = std::mem::take(&mut state.reactors);
-        drop(state);
-        drop(slots);
-        drop(reactors);
+        let waiting = state.reactors.iter_mut().filter_map(|reactor| {
+            let start = reactor.start.take()?;
+            Some((reactor.node, start, Arc::clone(&reactor.finished)))
+        });
+        waiting.collect()
     }
 
-    /// Runs `main`, all workers and all reactors in the current task of a tokio `current_thread`
-    /// runtime until `main` ends. Panics of workers and reactors come up here. What is left of
-    /// the reactors ends with it.
-    pub async fn run<F: Future>(&self, main: F) -> F::Output {
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                let mut main = pin!(main);
-                let mut driver = pin!(self.drive());
-                poll_fn(|cx| {
-                    if let Poll::Ready(output) = main.as_mut().poll(cx) {
-                        return Poll::Ready(output);
-                    }
-                    match driver.as_mut().poll(cx) {
-                        Poll::Ready(never) => match never {},
-                        Poll::Pending => Poll::Pending,
-                    }
-                })
-                .await
-            })
-            .await
-    }
-
-    /// One worker step at a time, then everybody else's turn.
-    async fn drive(&self) -> std::convert::Infallible {
-        let mut reactors = JoinSet::new();
-        loop {
-            let started = std::mem::take(&mut self.state().reactors);
-            for (start, finished) in started {
-                reactors.spawn_local(async move {
-                    start().await;
-                    finished.store(true, Ordering::Release);
-                });
-            }
-            if self.step_one() {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let mut timer = self
-                .deadline()
-                .map(|at| Box::pin(self.0.clock.sleep_until(at)));
-            poll_fn(|cx| {
-                *lock(&self.0.driver) = Some(cx.waker().clone());
-                let timer_is_due = timer
-                    .as_mut()
-                    .is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-                if timer_is_due || self.has_work() {
-                    return Poll::Ready(());
-                }
-                poll_reactors(&mut reactors, cx);
-                Poll::Pending
-            })
-            .await;
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        let now = self.0.clock.now();
-        let state = self.state();
+    #[cfg(feature = "paused_time")]
+    fn has_reactors(&self) -> bool {
+        let mut state = self.state();
+        state
+            .reactors
+            .retain(|reactor| !reactor.finished.load(Ordering::Acquire));
         !state.reactors.is_empty()
-            || state
-                .slots
-                .iter()
-                .any(|slot| slot.worker.is_some() && slot.can_run(now))
     }
 
     /// When the first sleeping worker wants to be called.
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.state();
         let deadlines = state.slots.iter().filter_map(|slot| match slot.next {
             Wake::RaisedOrAt(deadline) if slot.worker.is_some() => Some(deadline),
@@ -243,36 +286,26 @@ impl SimSpawn {
         deadlines.min()
     }
 
-    /// Steps, or moves time, until `done`; `false` when it is `limit` first.
-    fn step_until(&self, limit: Option<Instant>, done: impl Fn() -> bool) -> bool {
-        loop {
-            if done() {
-                return true;
-            }
-            if self.step_one() {
-                continue;
-            }
-            let deadline = match (self.deadline(), limit) {
-                (Some(worker), Some(limit)) => worker.min(limit),
-                (Some(one), None) | (None, Some(one)) => one,
-                (None, None) => panic!(
-                    "deadlock: nobody can run and nobody sleeps; waiting: {:?}",
-                    self.workers()
-                ),
-            };
-            if limit.is_some_and(|limit| limit <= self.0.clock.now()) {
-                return false;
-            }
-            self.0.clock.advance_to(deadline);
-        }
+    /// Nobody can run, and nobody sleeps.
+    pub(super) fn deadlock(&self) -> ! {
+        let state = self.state();
+        let workers: Vec<&str> = state.slots.iter().map(|slot| slot.name).collect();
+        let reactors: Vec<&str> = state
+            .reactors
+            .iter()
+            .filter(|reactor| !reactor.finished.load(Ordering::Acquire))
+            .map(|reactor| reactor.name)
+            .collect();
+        drop(state);
+        panic!("deadlock: everybody waits; workers {workers:?}, reactors {reactors:?}");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0.state)
+        lock(&self.state)
     }
 
     fn wake_driver(&self) {
-        wake(&self.0.driver);
+        wake(&self.driver);
     }
 }
 
@@ -295,32 +328,34 @@ impl Spawn for SimSpawn {
         worker: Box<dyn Worker>,
     ) -> Box<dyn WorkerHandle> {
         let finished = Arc::new(AtomicBool::new(false));
-        let driver = Arc::clone(&self.0.driver);
+        let driver = Arc::clone(&self.scheduler.driver);
         signal.on_raise(Box::new(move || wake(&driver)));
-        self.state().slots.push(Slot {
+        self.scheduler.state().slots.push(Slot {
+            node: self.node,
             name,
             signal,
             worker: Some(worker),
             next: Wake::Ready,
             finished: Arc::clone(&finished),
         });
-        self.wake_driver();
+        self.scheduler.wake_driver();
         Box::new(SimHandle {
             spawn: self.clone(),
-            name,
-            is_worker: true,
             finished,
         })
     }
 
     fn reactor(&self, name: &'static str, start: ReactorStart) -> Box<dyn WorkerHandle> {
         let finished = Arc::new(AtomicBool::new(false));
-        self.state().reactors.push((start, Arc::clone(&finished)));
-        self.wake_driver();
+        self.scheduler.state().reactors.push(Reactor {
+            node: self.node,
+            name,
+            start: Some(start),
+            finished: Arc::clone(&finished),
+        });
+        self.scheduler.wake_driver();
         Box::new(SimHandle {
             spawn: self.clone(),
-            name,
-            is_worker: false,
             finished,
         })
     }
@@ -330,41 +365,23 @@ impl Spawn for SimSpawn {
     }
 
     fn wait(&self, signal: &Signal, limit: Option<Duration>) -> bool {
-        let limit = limit.map(|limit| self.0.clock.now().after(limit));
-        self.step_until(limit, || signal.take())
+        let limit = limit.map(|limit| self.scheduler.clock.now().after(limit));
+        self.run_until(limit, || signal.take())
     }
 }
 
 struct SimHandle {
     spawn: SimSpawn,
-    name: &'static str,
-    is_worker: bool,
     finished: Arc<AtomicBool>,
 }
 
 impl WorkerHandle for SimHandle {
     fn join(self: Box<Self>) {
-        assert!(
-            self.is_worker || self.is_finished(),
-            "the simulated reactor {} still runs: await its end before joining it",
-            self.name
-        );
-        self.spawn.step_until(None, || self.is_finished());
+        self.spawn.run_until(None, || self.is_finished());
     }
 
     fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
-    }
-}
-
-/// Lets the panic of a reactor come up.
-fn poll_reactors(reactors: &mut JoinSet<()>, cx: &mut Context<'_>) {
-    while let Poll::Ready(Some(ended)) = Pin::new(&mut *reactors).poll_join_next(cx) {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
     }
 }
 
