@@ -6,14 +6,20 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging at `DURAMEN_LOG` (error, warn, info, debug, trace; default info).
+/// Starts logging at `DURAMEN_LOG` (error, warn, info, debug, trace).
 ///
-/// Libraries below us speak at `warn` unless the level is `debug` or finer.
-pub fn start() {
+/// Libraries below us speak at `warn` unless the level is `debug` or finer. A command that only talks
+/// to a broker starts at `warn`: its output is the answer.
+pub fn start(quiet: bool) {
+    let default = if quiet {
+        LevelFilter::WARN
+    } else {
+        LevelFilter::INFO
+    };
     let level = std::env::var("DURAMEN_LOG")
         .ok()
         .and_then(|level| level.parse::<LevelFilter>().ok())
-        .unwrap_or(LevelFilter::INFO);
+        .unwrap_or(default);
     let libraries = level.min(LevelFilter::WARN);
     let filter = if level > LevelFilter::INFO {
         Targets::new().with_default(level)

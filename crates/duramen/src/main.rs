@@ -1,6 +1,90 @@
 //! The one binary: configuration, assembly, start, drain.
+//!
+//! `dev` and `server start` run a broker in this process; every other command talks to one as any
+//! Kafka client would.
+
+mod dev;
 mod environment;
 mod http;
+mod listeners;
 mod logging;
+mod prometheus;
 mod properties;
-fn main() {}
+mod ready;
+mod running;
+mod server;
+mod settings;
+mod surroundings;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use cli::Failure;
+use client::Reach;
+use world::real::{RealClock, RealNet, RealRandom};
+
+/// A Kafka-compatible log in one binary: durable before it answers.
+#[derive(Debug, Parser)]
+#[command(name = "duramen", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a broker on this machine, without configuration.
+    Dev(dev::Arguments),
+    /// Start a broker from a configuration file.
+    #[command(subcommand)]
+    Server(server::Command),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(matches!(arguments.command, Command::Client(_)));
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let next = "raise the limits of this process, then try again";
+            return report(&Failure::new("no async runtime", error.to_string(), next));
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Server(command) => server::run(command).await,
+        Command::Client(command) => {
+            let reach = Reach {
+                net: Arc::new(RealNet),
+                clock: Arc::new(RealClock::new()),
+                random: Arc::new(RealRandom),
+            };
+            cli::run(&reach, &arguments.global, command).await
+        }
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    if failure.exit != 0 {
+        // Nothing is left to tell a person when standard error is gone as well.
+        let _ = writeln!(std::io::stderr(), "{failure}");
+    }
+    ExitCode::from(failure.exit)
+}

@@ -13,6 +13,7 @@ pub static BROKER: &[Key] = &[
     Key::new("broker.id", Kind::Int, "-1", "This broker's number in the cluster; the older name of node.id."),
     Key::new("broker.rack", Kind::Text, "", "Where this broker stands, so that replicas are spread and consumers can read nearby.").null(),
     Key::new("broker.session.timeout.ms", Kind::Int, "9000", "After how much silence the controller takes a broker for dead.").unit(Unit::Millis).effect(Effect::Accepted("one node decides alone for now")),
+    Key::new("cluster.id", Kind::Text, "", "The cluster this broker belongs to, checked against the data directory; without it the stored one, or a new one at the first start. Ours: Kafka takes it from its format step.").null(),
     Key::new("compression.gzip.level", Kind::Int, "-1", "The default of the topic key of the same name.").check(Check::GzipLevel).dynamic().effect(Effect::Accepted("batches are stored as the producer compressed them")),
     Key::new("compression.lz4.level", Kind::Int, "9", "The default of the topic key of the same name.").check(Check::Between(1, 17)).dynamic().effect(Effect::Accepted("batches are stored as the producer compressed them")),
     Key::new("compression.type", Kind::Text, "producer", "The default of the topic key of the same name.").dynamic(),

@@ -1,0 +1,138 @@
+//! `duramen dev`: one word from nothing to a running log, on loopback, without configuration.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use cli::Failure;
+
+use crate::ready;
+use crate::running::{Place, Running};
+use crate::settings::{self, Setting};
+
+/// Arguments of `dev`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Where the data is kept. Created if missing.
+    #[arg(long, default_value = "duramen-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Address for Kafka clients.
+    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    listen: String,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    http: String,
+    /// Keep the data in a temporary directory and remove it at the end.
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// `auto` takes free ports instead of the ones given.
+    #[arg(long, value_name = "auto")]
+    port: Option<Port>,
+    /// Print shell exports for test harnesses once ready, and nothing else on standard output.
+    #[arg(long)]
+    print_env: bool,
+}
+
+/// How ports are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Port {
+    /// Any free one.
+    Auto,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// Whatever stood in the way of the start, or of a clean stop.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut listen = parse("--listen", &arguments.listen)?;
+    let mut http = parse("--http", &arguments.http)?;
+    if arguments.port == Some(Port::Auto) {
+        listen.set_port(0);
+        http.set_port(0);
+    }
+    let scratch = arguments.ephemeral.then(Scratch::create).transpose()?;
+    let data_dir = match &scratch {
+        Some(scratch) => scratch.0.clone(),
+        None => crate::running::absolute(&arguments.data_dir),
+    };
+    // A laptop has one broker and no time to wait for a second consumer; the environment may say
+    // otherwise, the flags win over it.
+    let mut layers = vec![
+        Setting::flag("dev", "auto.create.topics.enable", "true"),
+        Setting::flag("dev", "group.initial.rebalance.delay.ms", "0"),
+        Setting::flag("dev", "offsets.topic.replication.factor", "1"),
+    ];
+    layers.extend(settings::read_environment());
+    layers.push(Setting::flag(
+        "--listen",
+        "listeners",
+        format!("PLAINTEXT://{listen}"),
+    ));
+    let settings = settings::check(layers)?;
+    let running = Running::start(
+        settings,
+        Place {
+            data_dir,
+            http: Some(http),
+        },
+    )?;
+    if arguments.print_env {
+        ready::print_environment(&running)?;
+    } else {
+        ready::print_block(&running, "dev")?;
+    }
+    let outcome = running.until_signal().await;
+    drop(scratch);
+    outcome
+}
+
+fn parse(flag: &str, given: &str) -> Result<SocketAddr, Failure> {
+    use std::net::ToSocketAddrs;
+    let wrong = |reason: String| {
+        Failure::usage(
+            format!("{flag} {given}: no address"),
+            reason,
+            format!("write {flag} 127.0.0.1:PORT"),
+        )
+    };
+    given
+        .to_socket_addrs()
+        .map_err(|error| wrong(error.to_string()))?
+        .next()
+        .ok_or_else(|| wrong("it resolved to nothing".to_owned()))
+}
+
+/// A temporary directory, removed with all that is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the directory that a world will be rooted in"
+    )]
+    fn create() -> Result<Scratch, Failure> {
+        let path = std::env::temp_dir().join(format!("duramen-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| {
+            Failure::new(
+                format!("{}: not created", path.display()),
+                error.to_string(),
+                "set TMPDIR to a writable directory",
+            )
+        })?;
+        Ok(Scratch(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(self.path()) {
+            let shown = self.path().display();
+            let _ = writeln!(std::io::stderr(), "{shown}: not removed: {error}");
+        }
+    }
+}

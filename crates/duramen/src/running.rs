@@ -1,0 +1,334 @@
+//! A broker with its operations port: started from settings, drained by a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::{Broker, BrokerConfig, Limits, StartError};
+use cli::Failure;
+use commitlog::{OpenError, StoreConfig};
+use metadata::config::StaticConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::ids::BrokerId;
+use world::World;
+use world::disk::DiskError;
+
+use crate::{http, listeners, prometheus, surroundings};
+
+/// In-flight requests get this long at a stop.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// A running broker.
+pub struct Running {
+    /// The broker; `None` once it drains.
+    broker: Arc<Mutex<Option<Broker>>>,
+    /// Where each Kafka listener is bound.
+    pub kafka: Vec<SocketAddr>,
+    /// Where the operations port is bound.
+    pub http: Option<SocketAddr>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// From the process's start to ready.
+    pub ready_in: Duration,
+    /// What opening the data directory found, in words.
+    pub recovered: String,
+    listener: Option<Box<dyn world::Listener>>,
+}
+
+/// What the settings do not say.
+pub struct Place {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The operations port; `None` for none.
+    pub http: Option<SocketAddr>,
+}
+
+impl Running {
+    /// Starts everything; serves Kafka when it returns.
+    ///
+    /// # Errors
+    /// Three lines about what stood in the way. Nothing runs then.
+    pub fn start(settings: StaticConfig, place: Place) -> Result<Running, Failure> {
+        let shown = place.data_dir.display().to_string();
+        let world = World::real(&place.data_dir).map_err(|error| directory(&shown, &error))?;
+        let begun = world.clock.now();
+        let http = place
+            .http
+            .map(|address| bind_http(&world, address))
+            .transpose()?;
+        let config = assemble(settings)?;
+        let broker =
+            Broker::start(world.clone(), config).map_err(|error| explain(&shown, error))?;
+        let recovery = broker.recovery();
+        let recovered = if recovery.created {
+            "new".to_owned()
+        } else if recovery.clean {
+            format!("{} partitions, clean stop", recovery.partitions)
+        } else {
+            format!(
+                "{} partitions, recovered {} batches from the log",
+                recovery.partitions, recovery.batches
+            )
+        };
+        Ok(Running {
+            kafka: broker.addresses().values().copied().collect(),
+            http: http.as_ref().map(|listener| listener.local_address()),
+            listener: http,
+            data_dir: place.data_dir,
+            ready_in: world.clock.now().since(begun),
+            recovered,
+            broker: Arc::new(Mutex::new(Some(broker))),
+        })
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, then drains.
+    ///
+    /// # Errors
+    /// The logs could not be closed cleanly.
+    pub async fn until_signal(mut self) -> Result<(), Failure> {
+        let source: Arc<dyn http::Source> = Arc::new(Look(Arc::clone(&self.broker)));
+        let serving = self
+            .listener
+            .take()
+            .map(|listener| tokio::task::spawn_local(http::serve(listener, source)));
+        let mut terminate = handler(SignalKind::terminate())?;
+        let mut interrupt = handler(SignalKind::interrupt())?;
+        std::future::poll_fn(|cx| {
+            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        tracing::info!("stopping: no new requests, finishing what is in flight");
+        // Readiness turns false at once; the port answers until the logs are closed.
+        let broker = self
+            .broker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(broker) = broker {
+            broker.drain(DRAIN_GRACE).map_err(|error| {
+                Failure::new(
+                    format!("{}: not closed cleanly", self.data_dir.display()),
+                    error.to_string(),
+                    "start again: what was acknowledged is recovered from the log",
+                )
+            })?;
+        }
+        if let Some(serving) = serving {
+            serving.abort();
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn handler(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| {
+        Failure::new(
+            "signals: no handler",
+            error.to_string(),
+            "report this with your system",
+        )
+    })
+}
+
+/// What the operations port may see of the broker.
+struct Look(Arc<Mutex<Option<Broker>>>);
+
+impl http::Source for Look {
+    fn readiness(&self) -> Result<(), String> {
+        match self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+        {
+            None => Err("the broker is stopping".to_owned()),
+            Some(broker) if broker.is_ready() => Ok(()),
+            Some(_) => Err("a partition has no leader yet, or the log takes no writes".to_owned()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        match self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+        {
+            Some(broker) => prometheus::render(&broker.metrics()),
+            None => String::new(),
+        }
+    }
+}
+
+/// Settings as the broker takes them.
+fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
+    let listeners = listeners::resolve(&settings)?;
+    let size = |key: &str| usize::try_from(settings.number(key)).unwrap_or(usize::MAX);
+    let millis = |key: &str| Duration::from_millis(settings.number(key).max(0).unsigned_abs());
+    let defaults = Limits::default();
+    let limits = Limits {
+        request_bytes_max: size("socket.request.max.bytes"),
+        connections_max: size("max.connections").min(defaults.connections_max),
+        idle: match settings.number("connections.max.idle.ms") {
+            forever if forever < 0 => Duration::MAX,
+            _ => millis("connections.max.idle.ms"),
+        },
+        fetch_bytes_max: u32::try_from(settings.number("fetch.max.bytes")).unwrap_or(u32::MAX),
+        ..defaults
+    };
+    let id = match settings.given("node.id") {
+        Some(_) => settings.number("node.id"),
+        None => match settings.number("broker.id") {
+            id if id >= 0 => id,
+            _ => 1,
+        },
+    };
+    Ok(BrokerConfig {
+        broker_id: BrokerId(i32::try_from(id).unwrap_or(1)),
+        cluster_id: settings
+            .text("cluster.id")
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
+        rack: settings
+            .text("broker.rack")
+            .filter(|rack| !rack.is_empty())
+            .map(str::to_owned),
+        listeners,
+        limits,
+        store: StoreConfig {
+            retention_interval: millis("log.retention.check.interval.ms"),
+            ..StoreConfig::default()
+        },
+        settings: Arc::new(settings),
+        surroundings: surroundings::read(),
+        reactors: None,
+    })
+}
+
+fn bind_http(world: &World, address: SocketAddr) -> Result<Box<dyn world::Listener>, Failure> {
+    world.net.listen(address).map_err(|error| {
+        Failure::new(
+            format!("http: cannot listen on {address}"),
+            error.to_string(),
+            "stop what uses the port, or choose another with --http 127.0.0.1:PORT",
+        )
+    })
+}
+
+fn explain(data_dir: &str, error: StartError) -> Failure {
+    match error {
+        StartError::Listen {
+            listener,
+            address,
+            reason,
+        } => Failure::new(
+            format!("listener {listener}: cannot listen on {address}"),
+            reason,
+            "stop what uses the port, or choose another with --listen 127.0.0.1:PORT",
+        ),
+        StartError::NoListener => Failure::usage(
+            "listeners: nothing to listen on",
+            "no listener is configured",
+            "set listeners=PLAINTEXT://127.0.0.1:9092",
+        ),
+        StartError::Store(OpenError::InUse { root }) => Failure::new(
+            format!("data directory {root}: in use"),
+            "another process holds its lock",
+            "stop that process, or choose another with --data-dir DIR",
+        ),
+        StartError::Store(OpenError::Foreign { root, reason }) => Failure::new(
+            format!("data directory {root}: not ours"),
+            reason,
+            "choose another with --data-dir DIR; nothing in it was changed",
+        ),
+        StartError::Store(OpenError::Disk(error)) => directory(data_dir, &error),
+        StartError::Store(error) => Failure::new(
+            format!("data directory {data_dir}: not opened"),
+            error.to_string(),
+            "restore it from a backup, or choose another with --data-dir DIR",
+        ),
+        StartError::Metadata(reason) => Failure::new(
+            format!("data directory {data_dir}: its metadata cannot be used"),
+            reason,
+            "restore it from a backup, or choose another with --data-dir DIR",
+        ),
+        StartError::Hosting(error) => Failure::new(
+            format!("data directory {data_dir}: a partition cannot be served"),
+            error.to_string(),
+            "free some space or restore the directory, then start again",
+        ),
+    }
+}
+
+fn directory(shown: &str, error: &DiskError) -> Failure {
+    let (cause, next) = match error {
+        DiskError::Full { .. } => (
+            "the disk is full".to_owned(),
+            "free some space (the log alone takes 512 MiB), then start again",
+        ),
+        DiskError::Denied { reason, .. } => (
+            format!("it is not writable: {reason}"),
+            "give this user write access, or choose another with --data-dir DIR",
+        ),
+        DiskError::Locked { .. } => (
+            "another process holds its lock".to_owned(),
+            "stop that process, or choose another with --data-dir DIR",
+        ),
+        other => (
+            other.to_string(),
+            "check the disk, or choose another with --data-dir DIR",
+        ),
+    };
+    Failure::new(
+        format!("data directory {shown}: cannot be used"),
+        cause,
+        next,
+    )
+}
+
+/// Time between two moments, in words.
+pub fn words(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis < 10_000 => format!("{millis} ms"),
+        millis => format!("{:.1} s", millis as f64 / 1000.0),
+    }
+}
+
+/// The directory's absolute path where that can be told.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_start_error_is_three_lines_with_a_next_step() {
+        let errors = [
+            StartError::NoListener,
+            StartError::Metadata("x".into()),
+            StartError::Store(OpenError::InUse { root: "d".into() }),
+            StartError::Store(OpenError::Foreign {
+                root: "d".into(),
+                reason: "r".into(),
+            }),
+            StartError::Store(OpenError::Disk(DiskError::Full { path: "wal".into() })),
+            StartError::Store(OpenError::Disk(DiskError::Denied {
+                path: "wal".into(),
+                reason: "read-only".into(),
+            })),
+        ];
+        for error in errors {
+            let failure = explain("d", error);
+            assert_eq!(failure.to_string().lines().count(), 3, "{failure}");
+            assert!(!failure.next.is_empty());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `duramen server start`: the same broker from a configuration file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use cli::Failure;
+
+use crate::ready;
+use crate::running::{Place, Running, absolute};
+use crate::settings::{self, Setting};
+
+/// What to do with the server.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the broker and serve until SIGTERM or Ctrl-C.
+    Start(Arguments),
+}
+
+/// Arguments of `server start`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Configuration: TOML, or Kafka's server.properties as it is.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory; wins over log.dirs.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    http: SocketAddr,
+    /// A single setting; may be repeated.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// Whatever stood in the way of the start, or of a clean stop.
+pub async fn run(command: Command) -> Result<(), Failure> {
+    let Command::Start(arguments) = command;
+    let mut layers = match &arguments.config {
+        Some(path) => settings::read_file(path)?,
+        None => Vec::new(),
+    };
+    layers.extend(settings::read_environment());
+    layers.extend(
+        arguments
+            .set
+            .iter()
+            .map(|(key, value)| Setting::flag("--set", key, value)),
+    );
+    let settings = settings::check(layers)?;
+    let data_dir = match arguments.data_dir {
+        Some(path) => path,
+        None => data_dir(&settings)?,
+    };
+    let place = Place {
+        data_dir: absolute(&data_dir),
+        http: Some(arguments.http),
+    };
+    let running = Running::start(settings, place)?;
+    ready::print_block(&running, "server")?;
+    running.until_signal().await
+}
+
+/// `log.dirs`, else `log.dir`: one directory.
+fn data_dir(settings: &metadata::config::StaticConfig) -> Result<PathBuf, Failure> {
+    let given = ["log.dirs", "log.dir"]
+        .iter()
+        .find(|key| settings.given(key).is_some());
+    let Some(key) = given else {
+        return Err(Failure::usage(
+            "data directory: none given",
+            "neither log.dirs nor --data-dir says where the data is kept",
+            "add --data-dir DIR, or log.dirs=DIR to the configuration",
+        ));
+    };
+    match settings.list(key)[..] {
+        [one] => Ok(PathBuf::from(one)),
+        _ => Err(Failure::usage(
+            format!("{key}: more than one directory"),
+            "several data directories are not there yet",
+            "name one directory",
+        )),
+    }
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| "write it as key=value".to_owned())
+}
