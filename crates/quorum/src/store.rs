@@ -1,0 +1,340 @@
+//! openraft's log storage over the journal: reads from memory, writes through one worker.
+//!
+//! Blocking disk calls would stop the control reactor, and with it the accept loop, whenever the
+//! disk stalls; so a worker owns the journal. It takes everything that waits and makes one block
+//! of it (group commit), in the order it was handed over: that order is the safety argument
+//! (replication.md 3.3).
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use tokio::sync::oneshot;
+use world::{Next, Priority, Signal, Spawn, Worker, WorkerHandle};
+
+use crate::journal::{Journal, JournalError};
+use crate::raft::{Entry, LogId, Types, Vote};
+use crate::record::{Record, State};
+use crate::snapshots::Snapshots;
+
+/// At most this many command bytes in one block: it bounds the worker's buffer, and how much one
+/// flush can hold up.
+const BLOCK_COMMAND_BYTES_MAX: usize = 1024 * 1024;
+
+/// The log as openraft sees it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// What was handed over, durable or not: appended entries must be readable at once.
+    state: Mutex<State>,
+    queue: Mutex<Queue>,
+    signal: Signal,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closing: bool,
+}
+
+enum Job {
+    Records {
+        records: Vec<Record>,
+        bytes: usize,
+        done: Done,
+    },
+    Snapshot {
+        index: u64,
+        content: Vec<u8>,
+        done: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// Who is told that the records are durable.
+enum Done {
+    /// Nobody: it may be lost in a crash.
+    Nobody,
+    Callback(IOFlushed<Types>),
+    Waiter(oneshot::Sender<Result<(), JournalError>>),
+}
+
+impl Done {
+    fn tell(self, result: &Result<(), JournalError>) {
+        match self {
+            Done::Nobody => {}
+            Done::Callback(callback) => {
+                callback.io_completed(result.clone().map_err(io::Error::other));
+            }
+            Done::Waiter(waiter) => {
+                // Whoever waited may have been dropped meanwhile.
+                let _ = waiter.send(result.clone());
+            }
+        }
+    }
+}
+
+impl LogStore {
+    /// Starts the worker that owns the journal and the snapshots' files.
+    pub(crate) fn start(
+        spawn: &dyn Spawn,
+        journal: Journal,
+        snapshots: Snapshots,
+    ) -> (LogStore, Box<dyn WorkerHandle>) {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(journal.state().clone()),
+            queue: Mutex::default(),
+            signal: Signal::new(),
+        });
+        let writer = LogWriter {
+            shared: Arc::clone(&shared),
+            journal,
+            snapshots,
+            unwritten: Vec::new(),
+        };
+        let signal = shared.signal.clone();
+        let handle = spawn.worker("metadata-log", Priority::Normal, signal, Box::new(writer));
+        (LogStore { shared }, handle)
+    }
+
+    /// Lets the worker write what was handed over, and end.
+    pub(crate) fn close(&self) {
+        lock(&self.shared.queue).closing = true;
+        self.shared.signal.raise();
+    }
+
+    /// Writes a snapshot's file. Waits until it is durable.
+    pub(crate) async fn save_snapshot(&self, index: u64, content: Vec<u8>) -> io::Result<()> {
+        let (done, waiter) = oneshot::channel();
+        self.hand_over(Job::Snapshot {
+            index,
+            content,
+            done,
+        });
+        match waiter.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(closed()),
+        }
+    }
+
+    /// Command bytes and number of entries that a restart would replay.
+    pub(crate) fn live(&self) -> (usize, usize) {
+        let state = lock(&self.shared.state);
+        (state.command_bytes, state.entries.len())
+    }
+
+    fn hand_over(&self, job: Job) {
+        lock(&self.shared.queue).jobs.push_back(job);
+        self.shared.signal.raise();
+    }
+
+    /// Carries records out in memory and hands them to the worker, as one step.
+    fn submit(&self, records: Vec<Record>, done: Done) -> io::Result<()> {
+        let mut state = lock(&self.shared.state);
+        let before = state.command_bytes;
+        for record in &records {
+            state.apply(record.clone()).map_err(io::Error::other)?;
+        }
+        let bytes = state.command_bytes.saturating_sub(before);
+        // Under the state's lock, so that both orders are the same.
+        lock(&self.shared.queue).jobs.push_back(Job::Records {
+            records,
+            bytes,
+            done,
+        });
+        drop(state);
+        self.shared.signal.raise();
+        Ok(())
+    }
+
+    async fn submit_and_wait(&self, record: Record) -> io::Result<()> {
+        let (done, waiter) = oneshot::channel();
+        self.submit(vec![record], Done::Waiter(done))?;
+        match waiter.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(closed()),
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the metadata log was closed")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere has not left the state half changed: every change is one call.
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let state = lock(&self.shared.state);
+        let Some(first) = state.entries.front().map(RaftEntry::index) else {
+            return Ok(Vec::new());
+        };
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let skip = from.saturating_sub(first) as usize;
+        let entries = state.entries.iter().skip(skip);
+        Ok(entries
+            .take_while(|entry| entry.index() < end)
+            .cloned()
+            .collect())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(lock(&self.shared.state).vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let state = lock(&self.shared.state);
+        Ok(LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last(),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.submit_and_wait(Record::Vote(*vote)).await
+    }
+
+    /// Goes to the disk with the next block and is not waited for: it only shortens recovery. A
+    /// node serves nothing before it has applied everything a quorum committed (`node.rs`), so a
+    /// lost mark cannot show older state than before.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.submit(vec![Record::Committed(committed)], Done::Nobody)
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(lock(&self.shared.state).committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let records = entries.into_iter().map(Record::Append).collect();
+        self.submit(records, Done::Callback(callback))
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        self.submit_and_wait(Record::TruncateAfter(last_log_id))
+            .await
+    }
+
+    /// Like the committed mark: if it is lost, entries that a snapshot holds come back.
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.submit(vec![Record::PurgeTo(log_id)], Done::Nobody)
+    }
+}
+
+/// The one writer of the log and of the snapshots' files.
+struct LogWriter {
+    shared: Arc<Shared>,
+    journal: Journal,
+    snapshots: Snapshots,
+    /// Records nobody waits for; they go with the next ones somebody does.
+    unwritten: Vec<Record>,
+}
+
+impl Worker for LogWriter {
+    fn step(&mut self) -> Next {
+        let mut records = std::mem::take(&mut self.unwritten);
+        let mut waiting = Vec::new();
+        let mut bytes = 0;
+        let mut snapshot = None;
+        let closing;
+        {
+            let mut queue = lock(&self.shared.queue);
+            while let Some(job) = queue.jobs.pop_front() {
+                match job {
+                    Job::Records {
+                        bytes: more,
+                        records: next,
+                        done,
+                    } => {
+                        if !waiting.is_empty() && bytes + more > BLOCK_COMMAND_BYTES_MAX {
+                            queue.jobs.push_front(Job::Records {
+                                bytes: more,
+                                records: next,
+                                done,
+                            });
+                            break;
+                        }
+                        bytes += more;
+                        records.extend(next);
+                        if !matches!(done, Done::Nobody) {
+                            waiting.push(done);
+                        }
+                    }
+                    Job::Snapshot {
+                        index,
+                        content,
+                        done,
+                    } => {
+                        // What was handed over before it is written first.
+                        snapshot = Some((index, content, done));
+                        break;
+                    }
+                }
+            }
+            closing = queue.closing && queue.jobs.is_empty();
+        }
+        if waiting.is_empty() && !closing {
+            self.unwritten = records;
+        } else if !records.is_empty() {
+            let result = self.journal.write(records);
+            if let Err(error) = &result {
+                tracing::error!(%error, "the metadata log cannot be written; this node stops taking part");
+            }
+            for done in waiting {
+                done.tell(&result);
+            }
+        }
+        if let Some((index, content, done)) = snapshot {
+            let result = self
+                .snapshots
+                .save(index, &content)
+                .map_err(|error| error.to_string());
+            let _ = done.send(result);
+            return Next::Again;
+        }
+        if closing {
+            return Next::Done;
+        }
+        if lock(&self.shared.queue).jobs.is_empty() {
+            Next::Wait
+        } else {
+            Next::Again
+        }
+    }
+}
