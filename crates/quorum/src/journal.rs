@@ -29,6 +29,24 @@ const SLOT_BYTES_MIN: u64 = 2 * 1024 * 1024;
 const SLOT_TIMES_START: u64 = 4;
 /// The reserve holds one larger slot or a few snapshots.
 const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+/// How large the files are; tests make them small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// [`SLOT_BYTES_MIN`].
+    pub(crate) slot_bytes_min: u64,
+    /// [`RESERVE_BYTES`].
+    pub(crate) reserve_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes {
+            slot_bytes_min: SLOT_BYTES_MIN,
+            reserve_bytes: RESERVE_BYTES,
+        }
+    }
+}
+
 /// How much is read at once while looking for blocks behind the end.
 const SCAN_BYTES: usize = 256 * 1024;
 
@@ -80,6 +98,7 @@ impl From<DiskError> for JournalError {
 
 /// The log of one node. One owner; every call blocks on the disk.
 pub(crate) struct Journal {
+    sizes: Sizes,
     disk: Arc<dyn Disk>,
     random: Arc<dyn Random>,
     node: u64,
@@ -119,6 +138,7 @@ impl Journal {
         random: Arc<dyn Random>,
         node: u64,
         has_snapshot: bool,
+        sizes: Sizes,
     ) -> Result<Journal, JournalError> {
         disk.create_dir(DIRECTORY)?;
         let mut found = Vec::new();
@@ -129,7 +149,7 @@ impl Journal {
         }
         found.sort_by_key(|found| found.header.lsn);
         let Some(newest) = found.pop() else {
-            return Journal::create(disk, random, node, has_snapshot);
+            return Journal::create(disk, random, node, has_snapshot, sizes);
         };
         if newest.header.node != node {
             return Err(JournalError::Foreign {
@@ -146,6 +166,7 @@ impl Journal {
             refuse_blocks_behind(&*disk, slot, from, Some(&newest))?;
         }
         let mut journal = Journal {
+            sizes,
             file: disk.open(SLOTS[newest.slot], OpenMode::Durable)?,
             disk,
             random,
@@ -172,6 +193,7 @@ impl Journal {
         random: Arc<dyn Random>,
         node: u64,
         has_snapshot: bool,
+        sizes: Sizes,
     ) -> Result<Journal, JournalError> {
         for slot in 0..SLOTS.len() {
             refuse_blocks_behind(&*disk, slot, 0, None)?;
@@ -184,21 +206,22 @@ impl Journal {
             });
         }
         for path in SLOTS {
-            fill(&*disk, path, SLOT_BYTES_MIN)?;
+            fill(&*disk, path, sizes.slot_bytes_min)?;
         }
         // The directory's own name as well as the slots' in it.
         disk.sync_dir(DIRECTORY)?;
         disk.sync_dir("")?;
         let store = random.next_u64();
         let mut journal = Journal {
+            sizes,
             file: disk.open(SLOTS[0], OpenMode::Durable)?,
             disk,
             random,
             node,
             store,
             active: 1,
-            length: SLOT_BYTES_MIN,
-            position: SLOT_BYTES_MIN,
+            length: sizes.slot_bytes_min,
+            position: sizes.slot_bytes_min,
             generation: 0,
             lsn: 0,
             checksum: 0,
@@ -263,9 +286,7 @@ impl Journal {
         }
         let next = 1 - self.active;
         let start = block::size(body.len()) as u64;
-        let wanted = (start * SLOT_TIMES_START)
-            .max(SLOT_BYTES_MIN)
-            .next_multiple_of(1024 * 1024);
+        let wanted = (start * SLOT_TIMES_START).next_multiple_of(self.sizes.slot_bytes_min);
         let length = length(&*self.disk, SLOTS[next])?.unwrap_or(0);
         if length < wanted {
             self.fill_slot(next, wanted)?;
@@ -323,7 +344,9 @@ impl Journal {
     /// Keeps the reserve filled; a disk without room for it is not an error.
     fn keep_reserve(&mut self) {
         let there = length(&*self.disk, RESERVE).ok().flatten().unwrap_or(0);
-        if there < RESERVE_BYTES && fill(&*self.disk, RESERVE, RESERVE_BYTES).is_err() {
+        if there < self.sizes.reserve_bytes
+            && fill(&*self.disk, RESERVE, self.sizes.reserve_bytes).is_err()
+        {
             let _ = self.disk.unlink(RESERVE);
         }
     }

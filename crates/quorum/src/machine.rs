@@ -31,29 +31,20 @@ impl Machine {
         snapshots: Snapshots,
         store: LogStore,
     ) -> Result<Machine, String> {
-        let mut machine = match newest {
-            None => {
-                return Ok(Machine {
-                    inner,
-                    applied: None,
-                    membership: StoredMembership::default(),
-                    snapshots,
-                    store,
-                });
-            }
+        let meta = match newest {
+            None => SnapshotMeta::default(),
             Some(snapshot) => {
                 inner.restore(&snapshot.snapshot)?;
-                Machine {
-                    inner,
-                    applied: snapshot.meta.last_log_id,
-                    membership: snapshot.meta.last_membership,
-                    snapshots,
-                    store,
-                }
+                snapshot.meta
             }
         };
-        machine.applied = machine.applied.take();
-        Ok(machine)
+        Ok(Machine {
+            inner,
+            applied: meta.last_log_id,
+            membership: meta.last_membership,
+            snapshots,
+            store,
+        })
     }
 }
 

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::BasicNode;
-use openraft::rt::WatchReceiver;
+use openraft::rt::{AsyncRuntime, WatchReceiver};
 use openraft::{Raft, RaftMetrics, ReadPolicy};
 use tokio::sync::{oneshot, watch};
 use world::{WorkerHandle, World};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Sizes};
 use crate::machine::Machine;
 use crate::network::Alone;
 use crate::raft::{Payload, Runtime, Types, config};
@@ -86,6 +86,7 @@ impl SingleNode {
             Arc::clone(&world.random),
             settings.node,
             snapshots.exist()?,
+            Sizes::default(),
         )?;
         let newest = snapshots.newest()?;
         let (store, worker) = LogStore::start(&*world.spawn, journal, snapshots.clone());
@@ -101,8 +102,13 @@ impl SingleNode {
                 return Err(error);
             }
         };
-        let (leadership, follow) = follow_leadership(&raft, settings.node);
-        let (keep_short, stop) = keep_log_short(raft.clone(), store.clone(), seed);
+        let ((leadership, follow), (keep_short, stop)) = scope(seed, async {
+            (
+                follow_leadership(&raft, settings.node),
+                keep_log_short(raft.clone(), store.clone()),
+            )
+        })
+        .await;
         let ends = Ends {
             tasks: vec![follow, keep_short],
             stop: vec![stop],
@@ -212,7 +218,7 @@ fn follow_leadership(
     };
     let now = read(&metrics.borrow_watched());
     let (sender, receiver) = watch::channel(now);
-    let task = tokio::spawn(async move {
+    let task = Runtime::spawn(async move {
         while metrics.changed().await.is_ok() {
             let now = read(&metrics.borrow_watched());
             sender.send_if_modified(|before| {
@@ -234,10 +240,9 @@ fn follow_leadership(
 fn keep_log_short(
     raft: Raft<Types, Machine>,
     store: LogStore,
-    seed: u64,
 ) -> (tokio::task::JoinHandle<()>, oneshot::Sender<()>) {
     let (stop, mut stopping) = oneshot::channel::<()>();
-    let task = scope(seed.rotate_left(32), async move {
+    let task = async move {
         let mut taken = snapshot_index(&raft);
         let mut bytes_then = 0;
         let mut changed_at: Option<tokio::time::Instant> = None;
@@ -276,8 +281,8 @@ fn keep_log_short(
                 }
             }
         }
-    });
-    (tokio::spawn(task), stop)
+    };
+    (Runtime::spawn(task), stop)
 }
 
 fn snapshot_index(raft: &Raft<Types, Machine>) -> u64 {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf};
+use openraft::type_config::alias::{
+    EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
+};
 use openraft::{Config, SnapshotPolicy};
 
 /// Heartbeats of a leader, milliseconds.
@@ -60,23 +62,25 @@ pub(crate) struct Response(pub(crate) Vec<u8>);
 
 /// The settings, each for its reason.
 pub(crate) fn config() -> Arc<Config> {
-    let mut config = Config::default();
-    config.cluster_name = "metadata".into();
-    config.heartbeat_interval = HEARTBEAT_MS;
-    (config.election_timeout_min, config.election_timeout_max) = ELECTION_MS;
-    // A node that was cut off must not depose a good leader when it comes back.
-    config.enable_pre_vote = Some(true);
-    // A follower whose log shrank has lost acknowledged entries: an error, never a fresh start.
-    config.allow_log_reversion = Some(false);
-    // A restarted leader asks again instead of trusting what it remembers.
-    config.enable_leader_restore = Some(false);
-    // Snapshots and purges are driven by `node.rs`, which also counts bytes and time.
-    config.snapshot_policy = SnapshotPolicy::Never;
-    config.max_in_snapshot_log_to_keep = u64::MAX;
-    config.max_payload_entries = BATCH_ENTRIES;
-    config.max_append_entries = Some(BATCH_ENTRIES);
-    config.api_channel_size = Some(API_CHANNEL);
-    config.notification_channel_size = Some(INNER_CHANNEL);
-    config.state_machine_channel_size = Some(INNER_CHANNEL);
-    Arc::new(config)
+    Arc::new(Config {
+        cluster_name: "metadata".into(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.0,
+        election_timeout_max: ELECTION_MS.1,
+        // A node that was cut off must not depose a good leader when it comes back.
+        enable_pre_vote: Some(true),
+        // A follower whose log shrank has lost acknowledged entries: an error, never a fresh start.
+        allow_log_reversion: Some(false),
+        // A restarted leader asks again instead of trusting what it remembers.
+        enable_leader_restore: Some(false),
+        // Snapshots and purges are driven by `node.rs`, which also counts bytes and time.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: BATCH_ENTRIES,
+        max_append_entries: Some(BATCH_ENTRIES),
+        api_channel_size: Some(API_CHANNEL),
+        notification_channel_size: Some(INNER_CHANNEL),
+        state_machine_channel_size: Some(INNER_CHANNEL),
+        ..Config::default()
+    })
 }
