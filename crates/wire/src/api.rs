@@ -7,6 +7,12 @@
 
 use std::fmt;
 
+use crate::frame::REQUEST_BYTES_MAX;
+
+/// The longest request that is not Produce. A group of 5,000 members with 100 partitions each
+/// exchanges about 4 MB; a fetch of 100,000 partitions is 3 MB.
+pub const COLD_REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 macro_rules! apis {
     ($($(#[$doc:meta])* $variant:ident = $key:literal, $min:literal..=$max:literal, flex $flexible:expr $(, advertised from $advertised:literal)?;)*) => {
         /// The APIs of the table. The number is Kafka's api key.
@@ -153,6 +159,16 @@ impl Api {
         i16::from(self.key != ApiKey::ApiVersions && self.is_flexible(version))
     }
 
+    /// The longest request of this API, bytes. Only Produce may fill a whole frame: it is read in
+    /// place, while the others become structs that take many times their bytes in memory
+    /// (docs/design/0040-cold-requests.md).
+    pub fn request_bytes_max(&self) -> usize {
+        match self.key {
+            ApiKey::Produce => REQUEST_BYTES_MAX,
+            _ => COLD_REQUEST_BYTES_MAX,
+        }
+    }
+
     /// For a client: the highest version both sides speak, given the peer's advertised range.
     pub fn best_version(&self, peer_min: i16, peer_max: i16) -> Option<i16> {
         let best = self.max.min(peer_max);
@@ -195,6 +211,16 @@ pub enum CloseReason {
         api: ApiKey,
         /// The version received.
         version: i16,
+    },
+    /// The request is longer than its API may be ([`Api::request_bytes_max`]).
+    #[error("{api} request of {bytes} bytes, {max} are accepted")]
+    TooLarge {
+        /// The API.
+        api: ApiKey,
+        /// The frame's length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
     },
     /// The header cannot be read.
     #[error("request header cannot be read: {0}")]

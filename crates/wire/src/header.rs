@@ -55,6 +55,14 @@ pub fn read_request(frame: Bytes) -> Result<Incoming, CloseReason> {
         Gate::ApiVersionsFallback => return Ok(Incoming::ApiVersionsFallback { correlation_id }),
         Gate::Close(reason) => return Err(reason),
     };
+    let (bytes, max) = (frame.len(), api.request_bytes_max());
+    if bytes > max {
+        return Err(CloseReason::TooLarge {
+            api: api.key,
+            bytes,
+            max,
+        });
+    }
     let client_id = read_client_id(&mut reader, &frame)?;
     if api.request_header_version(version) >= 2 {
         skip_tags(&mut reader)?;
@@ -151,7 +159,7 @@ pub fn read_response(api: &Api, version: i16, frame: &[u8]) -> Result<(i32, usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ApiKey;
+    use crate::api::{ApiKey, COLD_REQUEST_BYTES_MAX};
 
     fn frame(key: i16, version: i16, rest: &[u8]) -> Bytes {
         let mut bytes = Vec::new();
@@ -213,6 +221,21 @@ mod tests {
                 Ok(Incoming::ApiVersionsFallback { correlation_id: 77 })
             );
         }
+    }
+
+    #[test]
+    fn only_produce_may_fill_a_whole_frame() {
+        // rules W7 and W8
+        let long = vec![0xff; COLD_REQUEST_BYTES_MAX];
+        assert!(matches!(
+            read_request(frame(3, 8, &long)),
+            Err(CloseReason::TooLarge {
+                api: ApiKey::Metadata,
+                ..
+            })
+        ));
+        assert!(read_request(frame(3, 8, &long[8..])).is_ok());
+        assert!(read_request(frame(0, 8, &long)).is_ok());
     }
 
     #[test]

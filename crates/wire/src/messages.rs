@@ -147,27 +147,6 @@ macro_rules! messages {
                 type Response = $module::Response;
             }
         )*
-
-        /// Reads a request's body and drops it: whether it can be read at this version. For tests
-        /// and tools that hold a key only as a number.
-        ///
-        /// # Errors
-        /// As [`decode_request`].
-        pub fn probe_request(key: ApiKey, version: i16, body: Bytes) -> Result<(), CodecError> {
-            match key {
-                $(ApiKey::$key => decode_request::<$module::Request>(version, body).map(drop),)*
-            }
-        }
-
-        /// Reads a response's body and drops it, as [`probe_request`].
-        ///
-        /// # Errors
-        /// As [`decode_request`].
-        pub fn probe_response(key: ApiKey, version: i16, body: Bytes) -> Result<(), CodecError> {
-            match key {
-                $(ApiKey::$key => decode_body::<$module::Response>(version, body).map(drop),)*
-            }
-        }
     };
     (@message $message:ty, $key:ident) => {
         impl sealed::Coded for $message {
