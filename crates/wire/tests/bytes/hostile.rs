@@ -329,7 +329,7 @@ fn a_produce_request_costs_nothing_per_record_partition_or_topic() {
 
 #[test]
 fn a_fetch_answer_allocates_its_head_and_its_cuts() {
-    // rule F3 aside: no allocation per record, none per partition beyond the two buffers
+    // No allocation per record, none per partition beyond the two buffers
     use wire::ErrorCode;
     use wire::fetch::{FetchAnswer, PartitionAnswer, TopicAnswer, encode_answer};
     let partitions: Vec<_> = (0..1000)
