@@ -4,6 +4,7 @@
 //! Kafka client would.
 
 mod dev;
+mod documents;
 mod environment;
 mod http;
 mod listeners;
