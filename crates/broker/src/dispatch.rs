@@ -46,8 +46,9 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    api_versions, fetch, find_coordinator, groups, init_producer_id, list_offsets, metadata_api,
-    offset_for_leader_epoch, produce,
+    api_versions, delete_groups, describe_groups, fetch, find_coordinator, heartbeat,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 
 /// Where a handler stands: the node, the reactor it runs on, and the connection it serves.
@@ -92,6 +93,12 @@ impl Request {
             api: self.header.api.name,
             reason: error.to_string(),
         }
+    }
+
+    /// The closing reason when a coordinator gave an answer of another kind than was asked for:
+    /// only while the node goes down.
+    pub fn unanswered(&self) -> CloseReason {
+        CloseReason::Draining
     }
 
     /// Encodes the answer.
@@ -174,16 +181,16 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::ApiVersions => api_versions::handle,
         ApiKey::InitProducerId => init_producer_id::handle,
         ApiKey::FindCoordinator => find_coordinator::handle,
-        ApiKey::OffsetCommit => groups::offset_commit,
-        ApiKey::OffsetFetch => groups::offset_fetch,
-        ApiKey::JoinGroup => groups::join_group,
-        ApiKey::Heartbeat => groups::heartbeat,
-        ApiKey::LeaveGroup => groups::leave_group,
-        ApiKey::SyncGroup => groups::sync_group,
-        ApiKey::DescribeGroups => groups::describe_groups,
-        ApiKey::ListGroups => groups::list_groups,
-        ApiKey::DeleteGroups => groups::delete_groups,
-        ApiKey::OffsetDelete => groups::offset_delete,
+        ApiKey::OffsetCommit => offset_commit::handle,
+        ApiKey::OffsetFetch => offset_fetch::handle,
+        ApiKey::JoinGroup => join_group::handle,
+        ApiKey::Heartbeat => heartbeat::handle,
+        ApiKey::LeaveGroup => leave_group::handle,
+        ApiKey::SyncGroup => sync_group::handle,
+        ApiKey::DescribeGroups => describe_groups::handle,
+        ApiKey::ListGroups => list_groups::handle,
+        ApiKey::DeleteGroups => delete_groups::handle,
+        ApiKey::OffsetDelete => offset_delete::handle,
         ApiKey::CreateTopics
         | ApiKey::DeleteTopics
         | ApiKey::DeleteRecords

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
 use coordinator::{
     Caller, Counts, Effects, GroupRequest, GroupResponse, Now, RecordOrigin, Settings, Shard,
@@ -24,11 +25,13 @@ use tokio::sync::oneshot;
 use wire::ErrorCode;
 use wire::batch::{BatchView, batches};
 use wire::ids::{LeaderEpoch, Offset};
+use wire::messages::{Text, text};
 use wire::record::{BatchBuilder, BatchRecords, NewRecord};
 use world::spawn::Priority;
 use world::{Clock, Instant, Next, Signal, Worker};
 
 use crate::bell::Bell;
+use crate::dispatch::{Context, Request};
 use crate::node::Node;
 use crate::replica::Replica;
 
@@ -76,6 +79,16 @@ struct HostState {
     held: Option<Effects>,
     /// The last append; answers without records wait for it.
     applied: Lsn,
+}
+
+/// What became of a request to a shard.
+enum HandIn {
+    /// The answer comes here.
+    Taken(oneshot::Receiver<Given>),
+    /// The log has no room at the moment.
+    Later,
+    /// The shard ended.
+    Dead,
 }
 
 impl GroupHost {
@@ -185,32 +198,45 @@ impl GroupHost {
                 Ok(host) => host,
                 Err(error) => return (request.refused(caller.version, error), None),
             };
-            let answer = {
-                let mut state = host.lock();
-                if !host.flush_held(node, &mut state) {
-                    drop(state);
-                    crate::timer::sleep(RETRY_PAUSE).await;
-                    continue;
+            match self.hand_in(node, &host, token, &caller, &request) {
+                HandIn::Taken(answer) => {
+                    return match answer.await {
+                        Ok(given) => given,
+                        // Every waiting answer is given, or its shard is unloaded with an
+                        // answer; a dropped sender is a shard that went down with the node.
+                        Err(_) => (
+                            request.refused(caller.version, ErrorCode::NotCoordinator),
+                            None,
+                        ),
+                    };
                 }
-                let Some(shard) = &mut state.shard else {
-                    drop(state);
-                    self.forget(partition, &host);
-                    continue;
-                };
-                let effects = shard.handle(now(node), token, &caller, request);
-                let (sender, answer) = oneshot::channel();
-                state.waiting.insert(token, sender);
-                host.carry_out(node, &mut state, effects);
-                self.note_deadline(state.shard.as_ref());
-                answer
-            };
-            return match answer.await {
-                Ok(given) => given,
-                // Every waiting answer is given, or its shard is unloaded with an answer; a
-                // dropped sender is a shard that went down with the node.
-                Err(_) => (GroupResponse::Heartbeat(ErrorCode::NotCoordinator), None),
-            };
+                HandIn::Later => crate::timer::sleep(RETRY_PAUSE).await,
+                HandIn::Dead => self.forget(partition, &host),
+            }
         }
+    }
+
+    fn hand_in(
+        &self,
+        node: &Arc<Node>,
+        host: &Host,
+        token: Token,
+        caller: &Caller,
+        request: &GroupRequest,
+    ) -> HandIn {
+        let mut state = host.lock();
+        if !host.flush_held(node, &mut state) {
+            return HandIn::Later;
+        }
+        let Some(shard) = &mut state.shard else {
+            return HandIn::Dead;
+        };
+        let effects = shard.handle(now(node), token, caller, request.clone());
+        let (sender, answer) = oneshot::channel();
+        state.waiting.insert(token, sender);
+        host.carry_out(node, &mut state, effects);
+        self.note_deadline(state.shard.as_ref());
+        HandIn::Taken(answer)
     }
 
     /// Counts over all shards, for metrics.
@@ -334,22 +360,7 @@ pub async fn run_timers(node: Arc<Node>) {
     loop {
         let mut next: Option<Instant> = None;
         for host in node.groups.hosts() {
-            let mut state = host.lock();
-            if !host.flush_held(&node, &mut state) {
-                next = Some(node.world.clock.now().after(RETRY_PAUSE));
-                continue;
-            }
-            let now = now(&node);
-            if let Some(shard) = &mut state.shard
-                && shard
-                    .deadline()
-                    .is_some_and(|deadline| deadline <= now.monotonic)
-            {
-                let effects = shard.tick(now);
-                host.carry_out(&node, &mut state, effects);
-            }
-            if let Some(deadline) = state.shard.as_ref().and_then(Shard::deadline) {
-                let deadline = Instant(deadline.0);
+            if let Some(deadline) = host.tick(&node) {
                 next = Some(next.map_or(deadline, |next| next.min(deadline)));
             }
         }
@@ -377,6 +388,28 @@ impl Host {
         self.state
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Does what is due; when to come back.
+    fn tick(&self, node: &Node) -> Option<Instant> {
+        let mut state = self.lock();
+        if !self.flush_held(node, &mut state) {
+            return Some(node.world.clock.now().after(RETRY_PAUSE));
+        }
+        let now = now(node);
+        if let Some(shard) = &mut state.shard
+            && shard
+                .deadline()
+                .is_some_and(|deadline| deadline <= now.monotonic)
+        {
+            let effects = shard.tick(now);
+            self.carry_out(node, &mut state, effects);
+        }
+        state
+            .shard
+            .as_ref()
+            .and_then(Shard::deadline)
+            .map(|deadline| Instant(deadline.0))
     }
 
     /// Carries out effects that were held, if any. Whether none are left.
@@ -576,4 +609,37 @@ fn now(node: &Node) -> Now {
         monotonic: coordinator::Instant(clock.now().0),
         wall_ms: clock.wall_ms(),
     }
+}
+
+/// Who asks, for a coordinator.
+pub fn caller(context: &Context, request: &Request) -> Caller {
+    let random = &context.node.world.random;
+    let chance = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+    Caller {
+        version: request.version(),
+        client_id: shared(request.header.client_id.as_ref()),
+        // As Kafka prints an address that has no name.
+        client_host: format!("/{}", context.session.peer.ip().to_canonical()).into(),
+        chance,
+    }
+}
+
+/// A string that outlives its frame; nothing is the empty one.
+pub fn shared(text: Option<&Text>) -> Arc<str> {
+    text.map_or("", Text::as_str).into()
+}
+
+/// A string that outlives its frame, if it is there.
+pub fn maybe_shared(text: Option<&Text>) -> Option<Arc<str>> {
+    text.map(|text| text.as_str().into())
+}
+
+/// Bytes that outlive their frame: a slice would keep the whole frame alive in a group.
+pub fn owned(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+/// A shared string for a message.
+pub fn maybe_text(from: Option<&Arc<str>>) -> Option<Text> {
+    from.map(|from| text(from))
 }

@@ -55,7 +55,7 @@ pub fn handle(context: &Context, request: Request) -> Handled {
                         .partitions
                         .by_name(&image, topic.name.as_str(), partition.partition_index)
                         .and_then(|replica| find(&replica, partition, version, committed));
-                    answer(partition.partition_index, found)
+                    answer(partition.partition_index, found, version)
                 })
                 .collect(),
             name: topic.name,
@@ -68,7 +68,11 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     })
 }
 
-fn answer(partition: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn answer(
+    partition: i32,
+    found: Result<Found, ErrorCode>,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     let (found, error) = match found {
         Ok(found) => (found, ErrorCode::None),
         Err(error) => (NOTHING, error),
@@ -78,7 +82,11 @@ fn answer(partition: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartiti
         error_code: error.code(),
         timestamp: found.timestamp,
         offset: found.offset.0,
-        leader_epoch: found.epoch.0,
+        leader_epoch: if version >= 4 {
+            found.epoch.0
+        } else {
+            LeaderEpoch::NONE.0
+        },
         ..ListOffsetsPartitionResponse::default()
     }
 }
