@@ -290,6 +290,12 @@ mod tests {
     }
 
     #[test]
+    fn telemetry_is_not_listed_without_a_receiver() {
+        // rule W10
+        assert_eq!((find(71), find(72)), (None, None));
+    }
+
+    #[test]
     fn header_versions_follow_the_first_flexible_version() {
         // rules W2 and W5
         let metadata = ApiKey::Metadata.api();

@@ -297,13 +297,16 @@ pub fn client_batch(records: &[u8], produce_version: i16) -> Result<BatchView<'_
                 "only batches of magic 2 are accepted",
             ));
         }
-        Err(_) if records.is_empty() => {
-            return Err(refuse(ErrorCode::InvalidRecord, "no batch for a partition"));
+        Err(BatchError::Short { .. }) => {
+            return Err(refuse(
+                ErrorCode::InvalidRecord,
+                "no whole batch for a partition",
+            ));
         }
-        Err(BatchError::Short { .. } | BatchError::Length { .. }) => {
+        Err(BatchError::Length { .. }) => {
             return Err(refuse(
                 ErrorCode::CorruptMessage,
-                "the batch's length does not hold",
+                "the batch's length field is impossible",
             ));
         }
     };

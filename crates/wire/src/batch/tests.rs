@@ -135,7 +135,10 @@ fn a_partition_gets_exactly_one_batch_of_magic_two() {
     let mut old = one.clone();
     old[MAGIC_AT] = 1;
     assert_eq!(code(&old, 9), Err(ErrorCode::InvalidRecord));
-    assert_eq!(code(&one[..70], 9), Err(ErrorCode::CorruptMessage));
+    assert_eq!(code(&one[..70], 9), Err(ErrorCode::InvalidRecord));
+    let mut short = one.clone();
+    put(&mut short, LENGTH_AT, 48i32.to_be_bytes());
+    assert_eq!(code(&short, 9), Err(ErrorCode::CorruptMessage));
 }
 
 #[test]
