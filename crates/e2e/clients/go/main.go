@@ -1,6 +1,8 @@
 // Stories runs the client stories with franz-go and prints one JSON line per story.
 //
 //	stories --broker HOST:PORT [--client franz-go] STORY…
+//	stories --broker HOST:PORT --create TOPIC    makes a topic, for clients that cannot
+//	stories --broker HOST:PORT --delete TOPIC
 //
 // franz-go follows the newest protocol and pipelines more than the others. The stories check
 // contents, not counts: every record once, whole, in order within its key.
@@ -49,6 +51,7 @@ type stories struct {
 
 func main() {
 	broker, client, names := "", "franz-go", []string{}
+	create, delete := "", ""
 	for at := 1; at < len(os.Args); at++ {
 		switch os.Args[at] {
 		case "--broker":
@@ -57,6 +60,12 @@ func main() {
 		case "--client":
 			at++
 			client = os.Args[at]
+		case "--create":
+			at++
+			create = os.Args[at]
+		case "--delete":
+			at++
+			delete = os.Args[at]
 		default:
 			names = append(names, os.Args[at])
 		}
@@ -67,6 +76,20 @@ func main() {
 		os.Exit(2)
 	}
 	on := &stories{broker, base, kadm.NewClient(base)}
+	if create != "" || delete != "" {
+		context, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		if create != "" {
+			err = errors.Join(on.create(context, create), on.shown(context, create))
+		} else {
+			err = on.delete(context, delete)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	all := map[string]func(context.Context) error{
 		"topic": on.topic, "codecs": on.codecs, "group": on.group, "resume": on.resume, "offsets": on.offsets, "configs": on.configs,
 	}
@@ -96,14 +119,7 @@ func (on *stories) topic(c context.Context) error {
 	if err != nil {
 		return err
 	}
-	count := func() (int, error) {
-		found, err := on.admin.ListTopics(c)
-		return len(found[name].Partitions), err
-	}
-	if err := eventually("the topic to show", func() (bool, error) { n, err := count(); return n > 0, err }); err != nil {
-		return err
-	}
-	if n, _ := count(); n != partitions {
+	if n, _ := on.count(c, name); n != partitions {
 		return fmt.Errorf("%d partitions", n)
 	}
 	if err := on.create(c, name); !errors.Is(err, kerr.TopicAlreadyExists) {
@@ -112,7 +128,7 @@ func (on *stories) topic(c context.Context) error {
 	if err := on.delete(c, name); err != nil {
 		return err
 	}
-	return eventually("the topic to be gone", func() (bool, error) { n, err := count(); return n == 0, err })
+	return eventually("the topic to be gone", func() (bool, error) { n, err := on.count(c, name); return n == 0, err })
 }
 
 // Records survive every codec the client has, with keys and headers, in one topic.
@@ -506,7 +522,23 @@ func (on *stories) withTopic(c context.Context, story string) (string, error) {
 	random := make([]byte, 5)
 	_, _ = rand.Read(random)
 	name := "e2e-" + story + "-" + hex.EncodeToString(random)
-	return name, on.create(c, name)
+	if err := on.create(c, name); err != nil {
+		return "", err
+	}
+	return name, on.shown(c, name)
+}
+
+// shown waits for a topic: a broker may answer before its metadata shows what it made.
+func (on *stories) shown(c context.Context, name string) error {
+	return eventually("the topic to show", func() (bool, error) {
+		n, err := on.count(c, name)
+		return n > 0, err
+	})
+}
+
+func (on *stories) count(c context.Context, name string) (int, error) {
+	found, err := on.admin.ListTopics(c)
+	return len(found[name].Partitions), err
 }
 
 func (on *stories) create(c context.Context, name string) error {

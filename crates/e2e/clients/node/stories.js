@@ -150,7 +150,6 @@ class Stories {
   /** A topic is created with six partitions, cannot be created twice, and is gone when deleted. */
   async topic() {
     const name = await this.withTopic('topic')
-    await eventually(async () => (await this.admin.listTopics()).includes(name), 'the topic to show')
     const { topics } = await this.admin.fetchTopicMetadata({ topics: [name] })
     assert.equal(topics[0].partitions.length, PARTITIONS)
     assert.equal(await this.create(name), false, 'the same topic was created twice')
@@ -279,6 +278,8 @@ class Stories {
   async withTopic(story) {
     const name = `e2e-${story}-${randomUUID().slice(0, 8)}`
     assert(await this.create(name))
+    // A broker may answer before its metadata shows what it made.
+    await eventually(async () => (await this.admin.listTopics()).includes(name), 'the topic to show')
     return name
   }
 

@@ -127,16 +127,21 @@ def wait_until(true, what, members):
 def with_topic(client, name):
     topic = f"e2e-{name}-{uuid.uuid4().hex[:10]}"
     client.create(topic, PARTITIONS)
+    shown(client, topic)
     return topic
+
+
+def shown(client, topic):
+    """Waits for a topic: a broker may answer before its metadata shows what it made."""
+    until = time.monotonic() + WAIT_S
+    while client.partitions(topic) == 0:
+        assert time.monotonic() < until, "the topic never shows"
+        time.sleep(0.05)
 
 
 def topic(client):
     """A topic is created with six partitions, cannot be created twice, and is gone when deleted."""
     name = with_topic(client, "topic")
-    until = time.monotonic() + WAIT_S
-    while client.partitions(name) == 0:  # a broker may answer before its metadata shows the topic
-        assert time.monotonic() < until, "the topic never shows"
-        time.sleep(0.05)
     assert client.partitions(name) == PARTITIONS, f"{client.partitions(name)} partitions"
     try:
         client.create(name, PARTITIONS)
