@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use commitlog::LogError;
-use metadata::config::RULES;
 use metadata::{Answer, Command, Image, MetadataOffset, Proposed, Refusal, apply};
+use quorum::{MetadataQuorum, QuorumError, SingleNode, StateMachine};
+use wire::ErrorCode;
 
 use crate::bell::Bell;
 use crate::node::ImageCell;
@@ -22,9 +23,9 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     cluster: Arc<Cluster>,
+    quorum: OnceLock<SingleNode>,
     broker_epoch: AtomicI64,
     creations: Mutex<HashSet<String>>,
-    bell: Bell,
 }
 
 /// The state machine behind the metadata log: commands in, image and hosted partitions out.
@@ -36,6 +37,34 @@ pub struct Cluster {
     following: AtomicBool,
     /// Whether a follow failed and has to be made up for.
     behind: AtomicBool,
+    /// Partitions of deleted topics, for the coordinators to forget.
+    deleted: Mutex<Vec<(Arc<str>, i32)>>,
+    /// Wakes the control task.
+    bell: Bell,
+}
+
+/// [`Cluster`] as the quorum calls it.
+pub struct Machine(pub Arc<Cluster>);
+
+impl StateMachine for Machine {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Vec<u8> {
+        match Command::decode(command) {
+            Ok(proposed) => self.0.apply(MetadataOffset(index), proposed).encode(),
+            // Agreed on, and not understood: skipping it would make this node's state another
+            // one than the cluster's. It stops, and says what it met.
+            Err(error) => panic!("metadata command {index}: {error}"),
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        metadata::snapshot(&self.0.image())
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        let image = metadata::restore(snapshot).map_err(|error| error.to_string())?;
+        self.0.restore(image);
+        Ok(())
+    }
 }
 
 impl Cluster {
@@ -47,15 +76,26 @@ impl Cluster {
             partitions,
             following: AtomicBool::new(false),
             behind: AtomicBool::new(false),
+            deleted: Mutex::default(),
+            bell: Bell::new(),
         })
     }
 
     /// Carries out the command at `offset` of the metadata log.
     pub fn apply(&self, offset: MetadataOffset, proposed: Proposed) -> Answer {
         let mut state = self.state();
+        let before = state.clone();
         let (answer, delta) = apply(&mut state, offset, proposed);
         let image = Arc::new(state.clone());
         self.image.store(image.clone());
+        if !delta.topics_deleted.is_empty() {
+            let gone = delta.topics_deleted.iter().flat_map(|(id, name)| {
+                let count = before.topic_by_id(*id).map_or(0, |topic| topic.partitions.len());
+                (0..count).map(|number| (name.clone(), number as i32))
+            });
+            self.deleted().extend(gone);
+            self.bell.ring();
+        }
         if self.following.load(Ordering::Acquire)
             && !delta.is_empty()
             && let Err(error) = self.partitions.follow_delta(&image, &delta)
@@ -73,8 +113,14 @@ impl Cluster {
         self.image.store(image.clone());
         drop(state);
         if self.following.load(Ordering::Acquire) {
+            self.behind.store(true, Ordering::Release);
             self.catch_up();
         }
+    }
+
+    /// Partitions deleted since this was last asked.
+    pub fn take_deleted(&self) -> Vec<(Arc<str>, i32)> {
+        std::mem::take(&mut *self.deleted())
     }
 
     /// The image, to be written out.
@@ -113,6 +159,11 @@ impl Cluster {
         if !self.behind.swap(true, Ordering::AcqRel) && !matches!(error, LogError::StagingFull) {
             tracing::error!(%error, "hosted partitions do not follow the metadata; trying again");
         }
+        self.bell.ring();
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, Vec<(Arc<str>, i32)>> {
+        self.deleted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn state(&self) -> MutexGuard<'_, Image> {
@@ -127,27 +178,50 @@ impl Control {
     pub fn new(cluster: Arc<Cluster>) -> Control {
         Control(Arc::new(Inner {
             cluster,
+            quorum: OnceLock::new(),
             broker_epoch: AtomicI64::new(-1),
             creations: Mutex::default(),
-            bell: Bell::new(),
         }))
+    }
+
+    /// Proposals go to this quorum from now on.
+    pub fn attach(&self, quorum: SingleNode) {
+        // Attached once, by the control task's begin.
+        let _ = self.0.quorum.set(quorum);
+    }
+
+    /// Stops taking part in the metadata.
+    pub async fn close(&self) {
+        if let Some(quorum) = self.0.quorum.get() {
+            quorum.close().await;
+        }
     }
 
     /// Puts a command before the cluster and waits until it is decided and carried out here.
     ///
     /// # Errors
-    /// NOT_CONTROLLER: nobody decides at the moment.
+    /// NOT_CONTROLLER: nobody decides at the moment, try again. REQUEST_TIMED_OUT: it may or may
+    /// not have been decided.
     pub async fn propose(&self, command: Command) -> Result<Answer, Refusal> {
-        let proposed = Proposed {
-            rules: RULES,
-            command,
+        let refusal = |code, message: String| Refusal { code, message };
+        let Some(quorum) = self.0.quorum.get() else {
+            return Err(refusal(ErrorCode::NotController, "the metadata is not open yet".into()));
         };
-        let offset = MetadataOffset(self.0.cluster.image().offset().0 + 1);
-        let answer = self.0.cluster.apply(offset, proposed);
-        if !self.0.cluster.catch_up() {
-            self.wake();
-        }
-        Ok(answer)
+        let decided = quorum.propose(command.encode()).await.map_err(|error| {
+            let code = match &error {
+                QuorumError::NotLeader { .. } | QuorumError::Stopped { .. } => {
+                    ErrorCode::NotController
+                }
+                QuorumError::Unknown => ErrorCode::RequestTimedOut,
+                QuorumError::TooLarge { .. } => ErrorCode::InvalidRequest,
+                QuorumError::Unsupported { .. } | QuorumError::Journal(_) => {
+                    ErrorCode::UnknownServerError
+                }
+            };
+            refusal(code, error.to_string())
+        })?;
+        Answer::decode(&decided.answer)
+            .map_err(|error| refusal(ErrorCode::UnknownServerError, error.to_string()))
     }
 
     /// The epoch of this broker's registration; −1 before it.
@@ -172,12 +246,12 @@ impl Control {
 
     /// Wakes the control task.
     pub fn wake(&self) {
-        self.0.bell.ring();
+        self.0.cluster.bell.ring();
     }
 
     /// Waits until [`Control::wake`] is called.
     pub async fn woken(&self) {
-        std::future::poll_fn(|cx| self.0.bell.poll_rung(cx)).await;
+        std::future::poll_fn(|cx| self.0.cluster.bell.poll_rung(cx)).await;
     }
 
     /// The state machine.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use commitlog::{LogError, LogStore, OpenError, RecoveryReport, StoreConfig};
 use metadata::config::StaticConfig;
 use metadata::{Answer, Command, DirectoryId, Endpoint, Refusal, Security};
+use quorum::{Settings, SingleNode};
 use tokio::sync::mpsc;
 use wire::ids::BrokerId;
 use world::net::Accepted;
@@ -21,7 +22,7 @@ use world::{Listener, Signal, WorkerHandle, World};
 
 use crate::advertised::{ConnectionFacts, Surroundings, advertise};
 use crate::connection::Connection;
-use crate::control::{Cluster, Control};
+use crate::control::{Cluster, Control, Machine};
 use crate::dispatch::Context;
 use crate::limits::Limits;
 use crate::metrics::Snapshot;
@@ -35,6 +36,9 @@ const HANDOVER_QUEUE: usize = 256;
 
 /// Pause before the control task tries again what the log had no room for.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(2);
+
+/// How often the end of a drain is looked for.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
 
 /// What a broker is started with.
 #[derive(Clone, Debug)]
@@ -330,6 +334,7 @@ async fn run_control(
     let failed = outcome.is_err();
     begun.tell(outcome);
     if failed {
+        node.control.close().await;
         return;
     }
     let accepting: Vec<_> = listeners
@@ -338,6 +343,10 @@ async fn run_control(
         .collect();
     let timers = tokio::task::spawn_local(crate::group_host::run_timers(node.clone()));
     while node.drain_grace().is_none() {
+        let deleted = node.control.cluster().take_deleted();
+        if !deleted.is_empty() {
+            node.groups.partitions_deleted(&node, &deleted);
+        }
         if node.control.cluster().catch_up() {
             node.control.woken().await;
         } else {
@@ -348,6 +357,14 @@ async fn run_control(
         task.abort();
     }
     timers.abort();
+    // Last: answers that wait for a decision get it before their reactors end.
+    if let Some(grace) = node.drain_grace() {
+        let end = node.world.clock.now().after(grace);
+        while node.connections.load(Ordering::Acquire) > 0 && node.world.clock.now() < end {
+            crate::timer::sleep(DRAIN_LOOK).await;
+        }
+    }
+    node.control.close().await;
 }
 
 /// Catches up with the metadata, registers, and hosts what belongs here.
@@ -356,6 +373,18 @@ async fn begin(
     config: &BrokerConfig,
     listeners: &[Bound],
 ) -> Result<(), StartError> {
+    let settings = Settings {
+        node: u64::try_from(node.id.0).unwrap_or(0),
+        address: listeners
+            .first()
+            .map(|bound| bound.config.address.to_string())
+            .unwrap_or_default(),
+    };
+    let machine = Box::new(Machine(node.control.cluster().clone()));
+    let quorum = SingleNode::start(&node.world, settings, machine)
+        .await
+        .map_err(|error| StartError::Metadata(error.to_string()))?;
+    node.control.attach(quorum);
     let cluster_id = config
         .cluster_id
         .clone()
