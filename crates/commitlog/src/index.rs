@@ -140,27 +140,32 @@ impl SparseIndex {
         self.entries.is_empty()
     }
 
+    /// Whether `batch` may come next: behind the last one, offsets rising. What is read back from
+    /// a file is asked first, because a batch's own CRC does not cover its base offset.
+    pub fn follows(&self, batch: &IndexedBatch) -> bool {
+        batch.position == self.end_position
+            && batch.length > 0
+            && batch.base_offset >= self.base_offset
+            && batch.base_offset > self.last_offset
+            && batch.last_offset >= batch.base_offset
+    }
+
     /// Takes the next batch of the segment; `bytes` are all of its bytes as they lie in the file.
     /// Refused if the segment cannot hold it; nothing has changed then.
     ///
     /// # Panics
-    /// If the batch does not follow the one before it: our own bookkeeping.
+    /// If the batch does not follow the one before it ([`SparseIndex::follows`]), or `bytes` are not
+    /// all of it: our own bookkeeping.
     pub fn add(&mut self, batch: &IndexedBatch, bytes: &[u8]) -> Result<(), IndexFull> {
-        assert_eq!(
-            batch.position, self.end_position,
-            "batches lie back to back"
+        assert!(
+            self.follows(batch),
+            "{batch:?} after offset {}",
+            self.last_offset
         );
         assert_eq!(
             batch.length as usize,
             bytes.len(),
             "a batch is indexed whole"
-        );
-        assert!(
-            batch.base_offset >= self.base_offset
-                && batch.last_offset >= batch.base_offset
-                && batch.base_offset > self.last_offset,
-            "offsets rise: {batch:?} after {}",
-            self.last_offset
         );
         let end_position = batch.position.checked_add(batch.length).ok_or(IndexFull)?;
         let delta_max = batch.last_offset.0 - self.base_offset.0;

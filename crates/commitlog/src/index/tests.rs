@@ -237,6 +237,54 @@ fn a_cut_index_goes_on_after_the_cut_range_was_added_again() // rule R7
 }
 
 #[test]
+fn a_batch_that_does_not_follow_is_known_before_it_is_added() // storage.md 8: bad bytes are data
+{
+    let mut index = SparseIndex::new(Offset(10));
+    let batch = IndexedBatch {
+        base_offset: Offset(10),
+        last_offset: Offset(12),
+        position: 0,
+        length: 3,
+        max_timestamp_ms: 0,
+    };
+    assert!(
+        !index.follows(&IndexedBatch {
+            base_offset: Offset(9),
+            ..batch
+        }),
+        "below the segment"
+    );
+    assert!(
+        !index.follows(&IndexedBatch {
+            last_offset: Offset(9),
+            ..batch
+        }),
+        "ends before itself"
+    );
+    assert!(
+        !index.follows(&IndexedBatch {
+            position: 1,
+            ..batch
+        }),
+        "a gap in the file"
+    );
+    index.add(&batch, &[0; 3]).expect("room");
+    assert!(
+        !index.follows(&IndexedBatch {
+            position: 3,
+            ..batch
+        }),
+        "the same offsets again"
+    );
+    assert!(index.follows(&IndexedBatch {
+        base_offset: Offset(20),
+        last_offset: Offset(20),
+        position: 3,
+        ..batch
+    }));
+}
+
+#[test]
 fn a_segment_is_full_when_positions_or_offsets_leave_32_bits() // storage.md 12, trap 9
 {
     let mut index = SparseIndex::new(Offset(10));
