@@ -20,10 +20,17 @@ use crate::sim::{Rng, SimClock};
 /// Bytes copied per call from a file.
 const COPY_BYTES_MAX: u64 = 128 << 10;
 
+/// Bytes that arrive together.
+struct Piece {
+    arrival: Instant,
+    bytes: Vec<u8>,
+    /// How many were read already.
+    taken: usize,
+}
+
 /// One direction.
 struct Pipe {
-    /// Pieces in order, each with the time it arrives.
-    pieces: VecDeque<(Instant, VecDeque<u8>)>,
+    pieces: VecDeque<Piece>,
     bytes: usize,
     capacity: usize,
     /// No more bytes will come.
@@ -81,7 +88,7 @@ impl Pipe {
         let (least, most) = weather.delay;
         let under_way = least + weather.rng.below(most.saturating_sub(least) + 1);
         let arrival = Instant(weather.clock.now().0.saturating_add(under_way));
-        arrival.max(self.pieces.back().map_or(arrival, |(ahead, _)| *ahead))
+        arrival.max(self.pieces.back().map_or(arrival, |ahead| ahead.arrival))
     }
 
     fn wake(&mut self) {
@@ -200,7 +207,7 @@ impl Stream for End {
             if pipe.held {
                 return Poll::Pending;
             }
-            let Some((arrival, _)) = pipe.pieces.front() else {
+            let Some(Piece { arrival, .. }) = pipe.pieces.front() else {
                 return if pipe.ended {
                     Poll::Ready(Ok(0))
                 } else {
@@ -227,18 +234,18 @@ impl Stream for End {
             let wanted = pipe.some_of(buffer.len());
             let mut filled = 0;
             while filled < wanted {
-                let Some((arrival, piece)) = pipe.pieces.front_mut() else {
+                let Some(piece) = pipe.pieces.front_mut() else {
                     break;
                 };
-                if now.is_some_and(|now| now < *arrival) {
+                if now.is_some_and(|now| now < piece.arrival) {
                     break;
                 }
-                let (front, _) = piece.as_slices();
-                let count = front.len().min(wanted - filled);
-                buffer[filled..filled + count].copy_from_slice(&front[..count]);
-                piece.drain(..count);
+                let ready = &piece.bytes[piece.taken..];
+                let count = ready.len().min(wanted - filled);
+                buffer[filled..filled + count].copy_from_slice(&ready[..count]);
+                piece.taken += count;
                 filled += count;
-                if piece.is_empty() {
+                if piece.taken == piece.bytes.len() {
                     pipe.pieces.pop_front();
                 }
             }
@@ -275,13 +282,17 @@ impl Stream for End {
         if count == 0 {
             return Poll::Ready(Ok(0));
         }
-        let piece: VecDeque<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .take(count)
-            .collect();
+        let mut bytes = Vec::with_capacity(count);
+        for slice in slices {
+            let wanted = slice.len().min(count - bytes.len());
+            bytes.extend_from_slice(&slice[..wanted]);
+        }
         let arrival = pipe.arrival();
-        pipe.pieces.push_back((arrival, piece));
+        pipe.pieces.push_back(Piece {
+            arrival,
+            bytes,
+            taken: 0,
+        });
         pipe.bytes += count;
         let reader = pipe.reader.take();
         drop(pipe);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::aligned::AlignedBuf;
+use crate::disk::{Advice, DURABLE_ALIGN};
 
 fn block(byte: u8, blocks: usize) -> AlignedBuf {
     let mut buffer = AlignedBuf::zeroed(blocks * DURABLE_ALIGN);
