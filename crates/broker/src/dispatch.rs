@@ -46,9 +46,11 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    api_versions, delete_groups, describe_groups, fetch, find_coordinator, heartbeat,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_topics,
+    describe_cluster, describe_configs, describe_groups, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
+    list_offsets, metadata_api, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group,
 };
 
 /// Where a handler stands: the node, the reactor it runs on, and the connection it serves.
@@ -191,16 +193,16 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::ListGroups => list_groups::handle,
         ApiKey::DeleteGroups => delete_groups::handle,
         ApiKey::OffsetDelete => offset_delete::handle,
-        ApiKey::CreateTopics
-        | ApiKey::DeleteTopics
-        | ApiKey::DeleteRecords
-        | ApiKey::DescribeConfigs
-        | ApiKey::AlterConfigs
-        | ApiKey::DescribeLogDirs
-        | ApiKey::CreatePartitions
-        | ApiKey::IncrementalAlterConfigs
-        | ApiKey::DescribeCluster
-        | ApiKey::DescribeTopicPartitions => unserved,
+        ApiKey::CreateTopics => create_topics::handle,
+        ApiKey::DeleteTopics => delete_topics::handle,
+        ApiKey::CreatePartitions => create_partitions::handle,
+        ApiKey::DescribeConfigs => describe_configs::handle,
+        ApiKey::AlterConfigs => alter_configs::handle,
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
+        ApiKey::DescribeCluster => describe_cluster::handle,
+        ApiKey::DeleteRecords | ApiKey::DescribeLogDirs | ApiKey::DescribeTopicPartitions => {
+            unserved
+        }
     }
 }
 

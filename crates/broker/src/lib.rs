@@ -18,14 +18,22 @@
 //! needs), the command line, HTTP, SQL, or how metadata is agreed on.
 
 pub mod advertised;
+mod alter_configs;
 mod api_versions;
 pub mod authorized;
 mod bell;
 mod buffers;
 mod close;
+mod config_resource;
+mod config_view;
 mod connection;
 mod control;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
 pub mod dispatch;
 mod fetch;
@@ -33,6 +41,7 @@ mod fetch_answer;
 mod find_coordinator;
 mod group_host;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod input;
 mod join_group;

@@ -1,0 +1,127 @@
+//! CreatePartitions: a topic grows to a total number of partitions.
+
+use std::collections::BTreeMap;
+
+use metadata::{Command, Placement, Refusal, dry_run, place};
+use wire::ErrorCode;
+use wire::ids::BrokerId;
+use wire::messages::create_partitions::{
+    CreatePartitionsTopic, CreatePartitionsTopicResult, Request as Asked, Response,
+};
+use wire::messages::text;
+
+use crate::create_topics::place_on;
+use crate::dispatch::{Context, Handled, Reply, Request};
+
+/// Grows the topics one after the other; each has its own answer (rule M10).
+pub fn handle(context: &Context, request: Request) -> Handled {
+    let asked: Asked = request.decode()?;
+    let context = context.clone();
+    Ok(Reply::later(async move {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for topic in &asked.topics {
+            *counts.entry(topic.name.as_str().to_owned()).or_default() += 1;
+        }
+        let mut results = Vec::with_capacity(counts.len());
+        for topic in &asked.topics {
+            let outcome = match counts.remove(topic.name.as_str()) {
+                Some(1) => grow(&context, topic, asked.validate_only).await,
+                Some(_) => Err(Refusal {
+                    code: ErrorCode::InvalidRequest,
+                    message: "Duplicate topic in request.".into(),
+                }),
+                // Its other occurrence has answered for both.
+                None => continue,
+            };
+            let mut result = CreatePartitionsTopicResult {
+                name: text(topic.name.as_str()),
+                ..CreatePartitionsTopicResult::default()
+            };
+            if let Err(refusal) = outcome {
+                result.error_code = refusal.code.code();
+                result.error_message = Some(text(&refusal.message));
+            }
+            results.push(result);
+        }
+        request.answer(&Response {
+            results,
+            ..Response::default()
+        })
+    }))
+}
+
+async fn grow(
+    context: &Context,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let image = context.node.image();
+    let Some(known) = image.topic(topic.name.as_str()).cloned() else {
+        return Err(Refusal {
+            code: ErrorCode::UnknownTopicOrPartition,
+            message: "This server does not host this topic-partition.".into(),
+        });
+    };
+    let now = known.partitions.len();
+    let wanted = usize::try_from(topic.count).unwrap_or(0);
+    if wanted == now {
+        return Err(invalid(format!("Topic already has {now} partition(s).")));
+    }
+    if wanted < now {
+        return Err(invalid(format!(
+            "The topic {} currently has {now} partition(s); {} would not be an increase.",
+            topic.name, topic.count
+        )));
+    }
+    let fresh = wanted - now;
+    let replicas = known
+        .partitions
+        .first()
+        .map_or(1, |partition| partition.replicas.len());
+    let placements: Vec<Placement> = match &topic.assignments {
+        None => place(
+            &image,
+            fresh,
+            replicas,
+            context.node.world.random.next_u64(),
+        )?,
+        Some(assignments) if assignments.len() != fresh => {
+            return Err(Refusal {
+                code: ErrorCode::InvalidReplicaAssignment,
+                message: format!(
+                    "Attempted to add {fresh} additional partition(s), but only {} assignment(s) \
+                     were specified.",
+                    assignments.len()
+                ),
+            });
+        }
+        Some(assignments) => assignments
+            .iter()
+            .map(|assignment| {
+                let brokers = assignment
+                    .broker_ids
+                    .iter()
+                    .copied()
+                    .map(BrokerId)
+                    .collect();
+                place_on(&image, brokers)
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let command = Command::CreatePartitions {
+        topic: known.id,
+        count: topic.count,
+        placements,
+    };
+    if validate_only {
+        return dry_run(&image, command).accepted().map(drop);
+    }
+    context.node.propose(command).await.map(drop)
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal {
+        code: ErrorCode::InvalidPartitions,
+        message,
+    }
+}

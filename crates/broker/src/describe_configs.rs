@@ -1,0 +1,142 @@
+//! DescribeConfigs: every key of a resource with its value, source, type and synonyms (rule M11).
+
+use metadata::config::{
+    Effect, Effective, Layers, describe_broker, describe_group, describe_topic,
+};
+use metadata::{Image, Refusal, Resource};
+use wire::ErrorCode;
+use wire::messages::describe_configs::{
+    DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
+    DescribeConfigsSynonym, Request as Asked, Response,
+};
+use wire::messages::text;
+
+use crate::config_resource::{self, Scope};
+use crate::config_view::{shown_value, topic_layers};
+use crate::dispatch::{Context, Handled, Request};
+
+/// Answers each resource from the image at hand (rule M10).
+pub fn handle(context: &Context, request: Request) -> Handled {
+    let asked: Asked = request.decode()?;
+    let image = context.node.image();
+    let results = asked
+        .resources
+        .iter()
+        .map(|resource| {
+            let mut result = DescribeConfigsResult {
+                resource_type: resource.resource_type,
+                resource_name: text(resource.resource_name.as_str()),
+                ..DescribeConfigsResult::default()
+            };
+            match describe(context, &image, resource) {
+                Ok((effective, scope)) => {
+                    result.configs = effective
+                        .iter()
+                        .filter(|one| is_wanted(resource, one.key.name))
+                        .map(|one| config(one, scope, &asked))
+                        .collect();
+                }
+                Err(refusal) => {
+                    result.error_code = refusal.code.code();
+                    result.error_message = Some(text(&refusal.message));
+                }
+            }
+            result
+        })
+        .collect();
+    request.reply(&Response {
+        results,
+        ..Response::default()
+    })
+}
+
+fn describe(
+    context: &Context,
+    image: &Image,
+    asked: &DescribeConfigsResource,
+) -> Result<(Vec<Effective>, Scope), Refusal> {
+    let resource = config_resource::parse(asked.resource_type, asked.resource_name.as_str())?;
+    let scope = Scope::of(&resource);
+    let effective = match &resource {
+        Resource::Topic(name) => {
+            config_resource::check_topic_exists(image, name)?;
+            describe_topic(&topic_layers(context, image, Some(&resource)))
+        }
+        Resource::Group(_) => describe_group(&topic_layers(context, image, Some(&resource))),
+        Resource::Broker(id) if *id == context.node.id => {
+            describe_broker(&topic_layers(context, image, None))
+        }
+        Resource::Broker(id) => {
+            return Err(Refusal {
+                code: ErrorCode::InvalidRequest,
+                message: format!(
+                    "Unexpected broker id, expected {} or empty string, but received {id}",
+                    context.node.id
+                ),
+            });
+        }
+        // Only what is set for all brokers, as Kafka does.
+        Resource::ClusterDefault => describe_broker(&Layers {
+            broker: None,
+            ..topic_layers(context, image, None)
+        })
+        .into_iter()
+        .filter(|one| one.source == metadata::config::Source::ClusterDefault)
+        .collect(),
+    };
+    Ok((effective, scope))
+}
+
+/// No list of keys means all of them; an empty one too, as Kafka takes it.
+fn is_wanted(asked: &DescribeConfigsResource, name: &str) -> bool {
+    match &asked.configuration_keys {
+        None => true,
+        Some(keys) => keys.is_empty() || keys.iter().any(|key| key.as_str() == name),
+    }
+}
+
+fn config(effective: &Effective, scope: Scope, asked: &Asked) -> DescribeConfigsResourceResult {
+    let key = effective.key;
+    let synonyms = if asked.include_synonyms {
+        effective
+            .synonyms
+            .iter()
+            .map(|synonym| DescribeConfigsSynonym {
+                name: text(synonym.name),
+                value: if key.sensitive() {
+                    None
+                } else {
+                    synonym.value.as_deref().map(text)
+                },
+                source: synonym.source.code(),
+                ..DescribeConfigsSynonym::default()
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    DescribeConfigsResourceResult {
+        name: text(key.name),
+        value: shown_value(effective).map(|value| text(&value)),
+        read_only: scope == Scope::Broker && !key.dynamic,
+        config_source: effective.source.code(),
+        is_sensitive: key.sensitive(),
+        synonyms,
+        config_type: key.kind.code(),
+        documentation: asked
+            .include_documentation
+            .then(|| text(&documentation(effective))),
+        ..DescribeConfigsResourceResult::default()
+    }
+}
+
+/// What the key does, and whether it does that here.
+fn documentation(effective: &Effective) -> String {
+    let key = effective.key;
+    match key.effect {
+        Effect::Acts => key.doc.to_owned(),
+        Effect::Accepted(why) => format!("{} No effect here: {why}.", key.doc),
+        Effect::RefusedWhenOn(why) => format!("{} Refused when switched on: {why}.", key.doc),
+        Effect::Foreign => format!("{} No effect here.", key.doc),
+    }
+}
