@@ -99,6 +99,7 @@ fn read_client_id(reader: &mut Reader<'_>, frame: &Bytes) -> Result<Option<Text>
 }
 
 /// Passes over a tag section: a count, then tag, size and that many bytes each.
+#[inline]
 pub(crate) fn skip_tags(reader: &mut Reader<'_>) -> Result<(), CursorError> {
     let count = reader.varint_u32()?;
     // A hostile count ends with the bytes: each round takes at least two of them.

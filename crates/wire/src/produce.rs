@@ -1,10 +1,12 @@
 //! The produce request, read by hand: from the frame to (topic, partition, record bytes) without
 //! copying or allocating anything, at every version from 3 to 13.
 //!
-//! The whole request is checked once when it is read; what it holds is then walked in place. So a
+//! The whole request is checked once when it is read, and then walked in place. So a
 //! request of many tiny partitions costs no more memory than its frame (rule W8).
 //!
 //! The answer is small and goes through [`crate::messages::produce`].
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use stdx::{CursorError, Reader};
@@ -23,6 +25,7 @@ pub struct ProduceRequest {
     pub acks: i16,
     /// How long to wait for replicas, ms.
     pub timeout_ms: i32,
+    body: Bytes,
     topics: Items,
     layout: Layout,
 }
@@ -38,9 +41,10 @@ pub enum TopicRef {
 
 /// One topic of a request.
 #[derive(Debug, Clone)]
-pub struct ProduceTopic {
+pub struct ProduceTopic<'r> {
     /// Which.
     pub topic: TopicRef,
+    body: &'r Bytes,
     partitions: Items,
     layout: Layout,
 }
@@ -55,11 +59,11 @@ pub struct ProducePartition {
     pub records: Bytes,
 }
 
-/// An array that was checked: its elements start at the front of `bytes`.
-#[derive(Debug, Clone)]
+/// An array that was checked: how many elements, and where in the body the first begins.
+#[derive(Debug, Clone, Copy)]
 struct Items {
     count: usize,
-    bytes: Bytes,
+    start: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,11 +98,25 @@ impl ProduceRequest {
 
     /// The topics, in the request's order. The same topic may come twice: that is the caller's to
     /// judge.
-    pub fn topics(&self) -> impl Iterator<Item = ProduceTopic> + '_ {
+    pub fn topics(&self) -> impl Iterator<Item = ProduceTopic<'_>> {
         let layout = self.layout;
         // What was checked on decoding cannot fail here; if it did, the walk would end.
-        self.topics
-            .walk(move |reader, bytes| read_topic(reader, bytes, layout))
+        walk(&self.body, self.topics, move |reader, body| {
+            let topic = match pass_topic_ref(reader, layout)? {
+                Named::Id(id) => TopicRef::Id(id),
+                Named::Name(range) => TopicRef::Name(text(body, range)?),
+            };
+            let partitions = pass_partitions(reader, layout)?;
+            if layout.flexible {
+                skip_tags(reader)?;
+            }
+            Ok(ProduceTopic {
+                topic,
+                body,
+                partitions,
+                layout,
+            })
+        })
     }
 
     /// How many topics there are.
@@ -107,12 +125,17 @@ impl ProduceRequest {
     }
 }
 
-impl ProduceTopic {
+impl ProduceTopic<'_> {
     /// The partitions, in the request's order.
     pub fn partitions(&self) -> impl Iterator<Item = ProducePartition> + '_ {
         let layout = self.layout;
-        self.partitions
-            .walk(move |reader, bytes| read_partition(reader, bytes, layout))
+        walk(self.body, self.partitions, move |reader, body| {
+            let (partition, records) = pass_partition(reader, layout)?;
+            Ok(ProducePartition {
+                partition,
+                records: body.slice(records),
+            })
+        })
     }
 
     /// How many partitions there are.
@@ -121,25 +144,44 @@ impl ProduceTopic {
     }
 }
 
-impl Items {
-    fn walk<'a, T: 'a>(
-        &'a self,
-        read: impl Fn(&mut Reader<'a>, &'a Bytes) -> Result<T, CursorError> + 'a,
-    ) -> impl Iterator<Item = T> + 'a {
-        let mut reader = Reader::new(&self.bytes);
-        (0..self.count).map_while(move |_| read(&mut reader, &self.bytes).ok())
-    }
+/// Walks an array that was checked.
+fn walk<'r, T: 'r>(
+    body: &'r Bytes,
+    items: Items,
+    read: impl Fn(&mut Reader<'r>, &'r Bytes) -> Result<T, CursorError> + 'r,
+) -> impl Iterator<Item = T> + 'r {
+    let mut reader = Reader::new(body);
+    let mut left = if reader.skip(items.start).is_ok() {
+        items.count
+    } else {
+        0
+    };
+    std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        read(&mut reader, body).ok()
+    })
 }
 
+/// The one pass that checks everything; it makes no slices.
 fn read_request(body: &Bytes, layout: Layout) -> Result<ProduceRequest, CursorError> {
     let mut reader = Reader::new(body);
-    let transactional_id = read_text(&mut reader, body, layout)?;
+    let transactional_id = match pass_text(&mut reader, layout)? {
+        Some(range) => Some(text(body, range)?),
+        None => None,
+    };
     let acks = reader.i16_be()?;
     let timeout_ms = reader.i32_be()?;
-    let topics = read_items(&mut reader, body, layout, |reader, layout| {
-        // One walk over everything: each read checks what it passes over.
-        read_topic(reader, body, layout).map(drop)
-    })?;
+    let topics = read_count(&mut reader, layout)?;
+    // A hostile count ends with the bytes: each element takes some.
+    for _ in 0..topics.count {
+        if let Named::Name(range) = pass_topic_ref(&mut reader, layout)? {
+            check_text(body, range)?;
+        }
+        pass_partitions(&mut reader, layout)?;
+        if layout.flexible {
+            skip_tags(&mut reader)?;
+        }
+    }
     if layout.flexible {
         skip_tags(&mut reader)?;
     }
@@ -147,44 +189,41 @@ fn read_request(body: &Bytes, layout: Layout) -> Result<ProduceRequest, CursorEr
         transactional_id,
         acks,
         timeout_ms,
+        body: body.clone(),
         topics,
         layout,
     })
 }
 
-fn read_topic(
-    reader: &mut Reader<'_>,
-    bytes: &Bytes,
-    layout: Layout,
-) -> Result<ProduceTopic, CursorError> {
-    let topic = if layout.topic_ids {
-        TopicRef::Id(TopicId(reader.array()?))
-    } else {
-        let position = reader.position();
-        let name = read_text(reader, bytes, layout)?;
-        TopicRef::Name(name.ok_or(CursorError::BadLength {
-            position,
-            length: -1,
-        })?)
-    };
-    let partitions = read_items(reader, bytes, layout, |reader, layout| {
-        read_partition(reader, bytes, layout).map(drop)
-    })?;
-    if layout.flexible {
-        skip_tags(reader)?;
+enum Named {
+    Name(Range<usize>),
+    Id(TopicId),
+}
+
+fn pass_topic_ref(reader: &mut Reader<'_>, layout: Layout) -> Result<Named, CursorError> {
+    if layout.topic_ids {
+        return Ok(Named::Id(TopicId(reader.array()?)));
     }
-    Ok(ProduceTopic {
-        topic,
-        partitions,
-        layout,
+    let position = reader.position();
+    let name = pass_text(reader, layout)?;
+    name.map(Named::Name).ok_or(CursorError::BadLength {
+        position,
+        length: -1,
     })
 }
 
-fn read_partition(
+fn pass_partitions(reader: &mut Reader<'_>, layout: Layout) -> Result<Items, CursorError> {
+    let partitions = read_count(reader, layout)?;
+    for _ in 0..partitions.count {
+        pass_partition(reader, layout)?;
+    }
+    Ok(partitions)
+}
+
+fn pass_partition(
     reader: &mut Reader<'_>,
-    bytes: &Bytes,
     layout: Layout,
-) -> Result<ProducePartition, CursorError> {
+) -> Result<(i32, Range<usize>), CursorError> {
     let partition = reader.i32_be()?;
     let length = if layout.flexible {
         read_compact_length(reader)?
@@ -194,22 +233,16 @@ fn read_partition(
         plain_length(position, i64::from(length))?
     };
     let start = reader.position();
-    let length = length.unwrap_or(0);
-    reader.skip(length)?;
-    let records = bytes.slice(start..start + length);
+    reader.skip(length.unwrap_or(0))?;
+    let records = start..reader.position();
     if layout.flexible {
         skip_tags(reader)?;
     }
-    Ok(ProducePartition { partition, records })
+    Ok((partition, records))
 }
 
-/// An array's count, then one pass over its elements.
-fn read_items(
-    reader: &mut Reader<'_>,
-    bytes: &Bytes,
-    layout: Layout,
-    mut pass: impl FnMut(&mut Reader<'_>, Layout) -> Result<(), CursorError>,
-) -> Result<Items, CursorError> {
+/// An array's count, and where its elements begin; null is an error.
+fn read_count(reader: &mut Reader<'_>, layout: Layout) -> Result<Items, CursorError> {
     let position = reader.position();
     let count = if layout.flexible {
         read_compact_length(reader)?
@@ -221,22 +254,13 @@ fn read_items(
         position,
         length: -1,
     })?;
-    let start = reader.position();
-    // A hostile count ends with the bytes: each element takes some.
-    for _ in 0..count {
-        pass(reader, layout)?;
-    }
     Ok(Items {
         count,
-        bytes: bytes.slice(start..reader.position()),
+        start: reader.position(),
     })
 }
 
-fn read_text(
-    reader: &mut Reader<'_>,
-    bytes: &Bytes,
-    layout: Layout,
-) -> Result<Option<Text>, CursorError> {
+fn pass_text(reader: &mut Reader<'_>, layout: Layout) -> Result<Option<Range<usize>>, CursorError> {
     let length = if layout.flexible {
         read_compact_length(reader)?
     } else {
@@ -249,18 +273,30 @@ fn read_text(
     };
     let start = reader.position();
     reader.skip(length)?;
-    match Text::new(bytes.slice(start..start + length)) {
-        Ok(text) => Ok(Some(text)),
-        Err(_) => Err(CursorError::NotUtf8 { position: start }),
+    Ok(Some(start..reader.position()))
+}
+
+fn check_text(body: &Bytes, range: Range<usize>) -> Result<(), CursorError> {
+    let position = range.start;
+    match std::str::from_utf8(&body[range]) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CursorError::NotUtf8 { position }),
     }
 }
 
+fn text(body: &Bytes, range: Range<usize>) -> Result<Text, CursorError> {
+    let position = range.start;
+    Text::new(body.slice(range)).map_err(|_| CursorError::NotUtf8 { position })
+}
+
 /// A varint of length + 1; 0 is null.
+#[inline]
 fn read_compact_length(reader: &mut Reader<'_>) -> Result<Option<usize>, CursorError> {
     Ok((reader.varint_u32()? as usize).checked_sub(1))
 }
 
 /// −1 is null, anything else below 0 an error.
+#[inline]
 fn plain_length(position: usize, length: i64) -> Result<Option<usize>, CursorError> {
     match usize::try_from(length) {
         Ok(length) => Ok(Some(length)),
