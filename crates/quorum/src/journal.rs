@@ -21,9 +21,9 @@ const SLOTS: [&str; 2] = ["meta-log/0.log", "meta-log/1.log"];
 /// Space to give up when the disk is full, so that deletions can still be recorded.
 const RESERVE: &str = "meta-log/reserve";
 
-/// A slot's size at least: 512 commands written one by one before the next slot's turn. Both are
-/// filled at the first start, so this is also most of what that costs.
-const SLOT_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// A slot's size at least: 256 commands written one by one before the next slot's turn. The first
+/// is filled before a new node can do anything, so this is also most of what a first start costs.
+const SLOT_BYTES_MIN: u64 = 1024 * 1024;
 /// A slot is at least this many times what it begins with, so that beginning slots costs at most
 /// a third of all writing.
 const SLOT_TIMES_START: u64 = 4;
@@ -165,7 +165,7 @@ impl Journal {
             };
             refuse_blocks_behind(&*disk, slot, from, Some(&newest))?;
         }
-        let mut journal = Journal {
+        Ok(Journal {
             sizes,
             file: disk.open(SLOTS[newest.slot], OpenMode::Durable)?,
             disk,
@@ -182,9 +182,7 @@ impl Journal {
             buffer: AlignedBuf::zeroed(DURABLE_ALIGN),
             body: Writer::new(),
             dead: None,
-        };
-        journal.keep_reserve();
-        Ok(journal)
+        })
     }
 
     /// First start, or one that was interrupted before anything was acknowledged.
@@ -205,10 +203,8 @@ impl Journal {
                 reason: "there is a snapshot but no log: votes would be forgotten".into(),
             });
         }
-        for path in SLOTS {
-            fill(&*disk, path, sizes.slot_bytes_min)?;
-        }
-        // The directory's own name as well as the slots' in it.
+        fill(&*disk, SLOTS[0], sizes.slot_bytes_min)?;
+        // The directory's own name as well as the slot's in it.
         disk.sync_dir(DIRECTORY)?;
         disk.sync_dir("")?;
         let store = random.next_u64();
@@ -231,7 +227,6 @@ impl Journal {
             dead: None,
         };
         journal.begin_slot()?;
-        journal.keep_reserve();
         Ok(journal)
     }
 
@@ -341,14 +336,21 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps the reserve filled; a disk without room for it is not an error.
-    fn keep_reserve(&mut self) {
-        let there = length(&*self.disk, RESERVE).ok().flatten().unwrap_or(0);
-        if there < self.sizes.reserve_bytes
-            && fill(&*self.disk, RESERVE, self.sizes.reserve_bytes).is_err()
+    /// What can wait until a node has started: fills the other slot and the reserve, if they are
+    /// not there. A disk without room for them is no error yet.
+    pub(crate) fn prepare(&mut self) -> Result<(), JournalError> {
+        let next = SLOTS[1 - self.active];
+        if length(&*self.disk, next)?.is_none()
+            && fill(&*self.disk, next, self.sizes.slot_bytes_min).is_ok()
         {
-            let _ = self.disk.unlink(RESERVE);
+            self.disk.sync_dir(DIRECTORY)?;
         }
+        let there = length(&*self.disk, RESERVE)?.unwrap_or(0);
+        let missing = there < self.sizes.reserve_bytes;
+        if missing && fill(&*self.disk, RESERVE, self.sizes.reserve_bytes).is_err() {
+            release_reserve(&*self.disk)?;
+        }
+        Ok(())
     }
 }
 

@@ -154,6 +154,13 @@ impl SingleNode {
     }
 }
 
+impl Drop for SingleNode {
+    /// Without [`SingleNode::close`] the tasks and the worker end by themselves, some time later.
+    fn drop(&mut self) {
+        self.store.close();
+    }
+}
+
 /// Runs a future in which openraft draws its chance from the seed.
 fn scope<F: Future>(
     seed: u64,

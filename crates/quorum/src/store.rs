@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -25,6 +26,9 @@ use crate::snapshots::Snapshots;
 /// At most this many command bytes in one block: it bounds the worker's buffer, and how much one
 /// flush can hold up.
 const BLOCK_COMMAND_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a start does not need is prepared when nothing was asked for so long.
+const PREPARE_AFTER: Duration = Duration::from_millis(200);
 
 /// The log as openraft sees it. Clones share it.
 #[derive(Clone)]
@@ -43,6 +47,8 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     closing: bool,
+    /// The worker has ended: nothing handed over now would ever be written.
+    ended: bool,
 }
 
 enum Job {
@@ -98,6 +104,8 @@ impl LogStore {
             journal,
             snapshots,
             unwritten: Vec::new(),
+            prepared: false,
+            busy: true,
         };
         let signal = shared.signal.clone();
         let handle = spawn.worker("metadata-log", Priority::Normal, signal, Box::new(writer));
@@ -117,7 +125,7 @@ impl LogStore {
             index,
             content,
             done,
-        });
+        })?;
         match waiter.await {
             Ok(result) => result.map_err(io::Error::other),
             Err(_) => Err(closed()),
@@ -130,9 +138,15 @@ impl LogStore {
         (state.command_bytes, state.entries.len())
     }
 
-    fn hand_over(&self, job: Job) {
-        lock(&self.shared.queue).jobs.push_back(job);
+    fn hand_over(&self, job: Job) -> io::Result<()> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.ended {
+            return Err(closed());
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
         self.shared.signal.raise();
+        Ok(())
     }
 
     /// Carries records out in memory and hands them to the worker, as one step.
@@ -144,14 +158,13 @@ impl LogStore {
         }
         let bytes = state.command_bytes.saturating_sub(before);
         // Under the state's lock, so that both orders are the same.
-        lock(&self.shared.queue).jobs.push_back(Job::Records {
+        let handed = self.hand_over(Job::Records {
             records,
             bytes,
             done,
         });
         drop(state);
-        self.shared.signal.raise();
-        Ok(())
+        handed
     }
 
     async fn submit_and_wait(&self, record: Record) -> io::Result<()> {
@@ -264,6 +277,26 @@ struct LogWriter {
     snapshots: Snapshots,
     /// Records nobody waits for; they go with the next ones somebody does.
     unwritten: Vec<Record>,
+    prepared: bool,
+    /// Something was asked of the worker since it last waited.
+    busy: bool,
+}
+
+impl LogWriter {
+    /// Waits for the next job; the first quiet moment is used to prepare.
+    fn rest(&mut self) -> Next {
+        if self.prepared {
+            return Next::Wait;
+        }
+        if std::mem::take(&mut self.busy) {
+            return Next::WaitFor(PREPARE_AFTER);
+        }
+        self.prepared = true;
+        if let Err(error) = self.journal.prepare() {
+            tracing::warn!(%error, "the metadata log has no reserve");
+        }
+        Next::Wait
+    }
 }
 
 impl Worker for LogWriter {
@@ -275,6 +308,7 @@ impl Worker for LogWriter {
         let closing;
         {
             let mut queue = lock(&self.shared.queue);
+            self.busy |= !queue.jobs.is_empty();
             while let Some(job) = queue.jobs.pop_front() {
                 match job {
                     Job::Records {
@@ -307,7 +341,8 @@ impl Worker for LogWriter {
                     }
                 }
             }
-            closing = queue.closing && queue.jobs.is_empty();
+            closing = queue.closing && queue.jobs.is_empty() && snapshot.is_none();
+            queue.ended = closing;
         }
         if waiting.is_empty() && !closing {
             self.unwritten = records;
@@ -332,7 +367,7 @@ impl Worker for LogWriter {
             return Next::Done;
         }
         if lock(&self.shared.queue).jobs.is_empty() {
-            Next::Wait
+            self.rest()
         } else {
             Next::Again
         }

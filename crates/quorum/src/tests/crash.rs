@@ -104,7 +104,11 @@ fn play(disk: &SimDisk, script: &[Vec<Record>]) -> (State, State) {
     let Ok(mut journal) = open(disk) else {
         return (acknowledged, attempted);
     };
-    for records in script {
+    for (step, records) in script.iter().enumerate() {
+        if step == 3 {
+            // Its own failure is no loss; what follows fails as well.
+            let _ = journal.prepare();
+        }
         for record in records {
             attempted.apply(record.clone()).expect("fits");
         }
@@ -284,6 +288,7 @@ fn a_foreign_newer_or_missing_log_is_refused() {
 fn a_log_that_outgrows_its_slots_grows_them_from_the_reserve_if_it_must() {
     let disk = SimDisk::new(1);
     let mut journal = open(&disk).expect("opens");
+    journal.prepare().expect("there is room");
     disk.inject(Injection::on(Operation::ZeroFill, Fault::Full));
     for index in 0..40 {
         journal

@@ -1,9 +1,16 @@
 //! A whole node: proposals, restarts, snapshots, failures.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::entry::RaftEntry;
 use world::World;
-use world::sim::{Fault, Injection, Operation, SimWorld};
+use world::disk::Disk;
+use world::sim::{Fault, Injection, Operation, SimRandom, SimWorld};
 
 use super::Memory;
+use crate::journal::{Journal, Sizes};
+use crate::record::State;
 use crate::{COMMAND_BYTES_MAX, Decided, MetadataQuorum, QuorumError, Settings, SingleNode};
 
 fn settings() -> Settings {
@@ -131,6 +138,68 @@ fn no_crash_of_a_node_loses_an_answered_command() {
         );
         assert_eq!(commands, (0..count).map(command).collect::<Vec<_>>());
     }
+}
+
+/// What a restart would find, and how many snapshots there are.
+fn at_rest(sim: &SimWorld) -> (State, usize) {
+    let disk = sim.disk.crash_image(1);
+    let names = disk.list("meta-log").expect("there");
+    let snapshots = names
+        .iter()
+        .filter(|entry| entry.name.ends_with(".snap"))
+        .count();
+    let random = Arc::new(SimRandom::new(1));
+    let journal = Journal::open(Arc::new(disk), random, 1, true, Sizes::default()).expect("opens");
+    (journal.state().clone(), snapshots)
+}
+
+// replication.md 4: a snapshot each 10,000 entries or 60 s of change; two are kept
+#[test]
+fn a_node_keeps_its_log_short_by_time_and_by_entries() {
+    let sim = World::sim(8);
+    sim.block_on(async {
+        let (node, memory) = start(&sim.world).await.expect("starts");
+        let minute = Duration::from_secs(65);
+        node.propose(command(0)).await.expect("decided");
+        assert_eq!(at_rest(&sim).1, 0);
+        tokio::time::sleep(minute).await;
+        assert_eq!(at_rest(&sim).1, 1, "a minute after a change");
+        tokio::time::sleep(minute).await;
+        assert_eq!(at_rest(&sim).1, 1, "nothing changed since");
+        node.propose(command(1)).await.expect("decided");
+        tokio::time::sleep(minute).await;
+        node.propose(command(2)).await.expect("decided");
+        let (state, snapshots) = at_rest(&sim);
+        assert_eq!(snapshots, 2);
+        let purged = state.purged.expect("up to the older snapshot").index();
+        assert!(purged > 0);
+        let first = state.entries.front().expect("some").index();
+        assert_eq!(
+            first,
+            purged + 1,
+            "the newer snapshot's entries are still there"
+        );
+        for _ in 0..42 {
+            let many = (0..500).map(|number| node.propose(command(number)));
+            for decided in futures_util::future::join_all(many).await {
+                decided.expect("decided");
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        node.propose(command(3)).await.expect("decided");
+        let (state, _) = at_rest(&sim);
+        assert!(
+            state.entries.len() < 21_100,
+            "{} entries",
+            state.entries.len()
+        );
+        assert!(state.purged.expect("purged").index() > purged);
+        let commands = memory.commands();
+        node.close().await;
+        let (node, memory) = start(&sim.world).await.expect("a restart");
+        assert_eq!(memory.commands(), commands);
+        node.close().await;
+    });
 }
 
 // replication.md D1
