@@ -8,6 +8,7 @@ pub mod broker;
 mod effective;
 mod foreign;
 pub mod group;
+mod reference;
 mod settings;
 pub mod topic;
 
@@ -20,6 +21,7 @@ pub use effective::{
 };
 pub use foreign::FOREIGN;
 
+pub use reference::reference;
 pub use settings::{
     Cleanup, Compression, StaticConfig, StaticProblem, SyncPolicy, TimestampKind, TopicSettings,
 };

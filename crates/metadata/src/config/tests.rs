@@ -465,3 +465,13 @@ fn describing_lists_every_key_and_old_ones_only_when_set() {
     );
     assert_eq!(describe_group(&NOTHING).len(), 17);
 }
+
+#[test]
+fn the_reference_page_says_what_the_tables_say() {
+    let page = include_str!("../../../../docs/guide/configuration-keys.md");
+    assert_eq!(
+        page,
+        reference(),
+        "write what reference() gives to docs/guide/configuration-keys.md"
+    );
+}
