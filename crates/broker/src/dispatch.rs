@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use commitlog::Lsn;
-use wire::ErrorCode;
 use wire::api::{Api, ApiKey};
 use wire::header::{Incoming, RequestHeader, read_request};
 use wire::messages::{self, Message};
@@ -47,10 +46,10 @@ use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
     alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_topics,
-    describe_cluster, describe_configs, describe_groups, fetch, find_coordinator, heartbeat,
-    incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups,
-    list_offsets, metadata_api, offset_commit, offset_delete, offset_fetch,
-    offset_for_leader_epoch, produce, sync_group,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 
 /// Where a handler stands: the node, the reactor it runs on, and the connection it serves.
@@ -200,14 +199,14 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::AlterConfigs => alter_configs::handle,
         ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
         ApiKey::DescribeCluster => describe_cluster::handle,
-        ApiKey::DeleteRecords | ApiKey::DescribeLogDirs | ApiKey::DescribeTopicPartitions => {
-            unserved
-        }
+        ApiKey::DeleteRecords => unserved,
+        ApiKey::DescribeLogDirs => describe_log_dirs::handle,
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle,
     }
 }
 
 fn unserved(_: &Context, request: Request) -> Handled {
-    Err(request.unreadable(&ErrorCode::UnsupportedVersion))
+    Err(request.unreadable(&wire::ErrorCode::UnsupportedVersion))
 }
 
 /// From a whole frame to what its handler did.

@@ -35,6 +35,8 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
 pub mod dispatch;
 mod fetch;
 mod fetch_answer;

@@ -145,7 +145,8 @@ fn describe_topic(image: &Image, topic: &Topic, with_operations: bool) -> Metada
     described
 }
 
-fn describe_partition(
+/// What clients are told of one partition.
+pub fn describe_partition(
     image: &Image,
     number: usize,
     partition: &Partition,

@@ -69,6 +69,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         "listeners",
         format!("PLAINTEXT://{listen}"),
     ));
+    layers.push(Setting::flag(
+        "--data-dir",
+        "log.dirs",
+        data_dir.display().to_string(),
+    ));
     let settings = settings::check(layers)?;
     let running = Running::start(
         settings,

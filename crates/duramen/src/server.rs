@@ -51,13 +51,19 @@ pub async fn run(command: Command) -> Result<(), Failure> {
             .iter()
             .map(|(key, value)| Setting::flag("--set", key, value)),
     );
-    let settings = settings::check(layers)?;
     let data_dir = match arguments.data_dir {
-        Some(path) => path,
-        None => data_dir(&settings)?,
+        Some(path) => absolute(&path),
+        None => absolute(&data_dir(&layers)?),
     };
+    // What clients are told of the directory is where it really is.
+    layers.push(Setting::flag(
+        "--data-dir",
+        "log.dirs",
+        data_dir.display().to_string(),
+    ));
+    let settings = settings::check(layers)?;
     let place = Place {
-        data_dir: absolute(&data_dir),
+        data_dir,
         http: Some(arguments.http),
     };
     let running = Running::start(settings, place)?;
@@ -65,26 +71,26 @@ pub async fn run(command: Command) -> Result<(), Failure> {
     running.until_signal().await
 }
 
-/// `log.dirs`, else `log.dir`: one directory.
-fn data_dir(settings: &metadata::config::StaticConfig) -> Result<PathBuf, Failure> {
+/// `log.dirs`, else `log.dir`, of the highest layer that has it: one directory.
+fn data_dir(layers: &[Setting]) -> Result<PathBuf, Failure> {
     let given = ["log.dirs", "log.dir"]
         .iter()
-        .find(|key| settings.given(key).is_some());
-    let Some(key) = given else {
+        .find_map(|key| layers.iter().rev().find(|setting| setting.key == *key));
+    let Some(Setting { key, value, .. }) = given else {
         return Err(Failure::usage(
             "data directory: none given",
             "neither log.dirs nor --data-dir says where the data is kept",
             "add --data-dir DIR, or log.dirs=DIR to the configuration",
         ));
     };
-    match settings.list(key)[..] {
-        [one] => Ok(PathBuf::from(one)),
-        _ => Err(Failure::usage(
+    if value.contains(',') {
+        return Err(Failure::usage(
             format!("{key}: more than one directory"),
             "several data directories are not there yet",
             "name one directory",
-        )),
+        ));
     }
+    Ok(PathBuf::from(value.trim()))
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
