@@ -90,7 +90,9 @@ impl Cluster {
         self.image.store(image.clone());
         if !delta.topics_deleted.is_empty() {
             let gone = delta.topics_deleted.iter().flat_map(|(id, name)| {
-                let count = before.topic_by_id(*id).map_or(0, |topic| topic.partitions.len());
+                let count = before
+                    .topic_by_id(*id)
+                    .map_or(0, |topic| topic.partitions.len());
                 (0..count).map(|number| (name.clone(), number as i32))
             });
             self.deleted().extend(gone);
@@ -163,7 +165,9 @@ impl Cluster {
     }
 
     fn deleted(&self) -> MutexGuard<'_, Vec<(Arc<str>, i32)>> {
-        self.deleted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.deleted
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn state(&self) -> MutexGuard<'_, Image> {
@@ -205,7 +209,10 @@ impl Control {
     pub async fn propose(&self, command: Command) -> Result<Answer, Refusal> {
         let refusal = |code, message: String| Refusal { code, message };
         let Some(quorum) = self.0.quorum.get() else {
-            return Err(refusal(ErrorCode::NotController, "the metadata is not open yet".into()));
+            return Err(refusal(
+                ErrorCode::NotController,
+                "the metadata is not open yet".into(),
+            ));
         };
         let decided = quorum.propose(command.encode()).await.map_err(|error| {
             let code = match &error {

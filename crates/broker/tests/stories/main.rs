@@ -1,0 +1,14 @@
+//! Stories of a whole broker in a simulated world: frames in, frames out, one seed, virtual time.
+//!
+//! Each test cites the rule of the design it is about.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed story")]
+
+mod connections;
+mod every_version;
+mod fetching;
+mod frames;
+mod groups;
+mod metadata_answers;
+mod producing;
+mod stage;
