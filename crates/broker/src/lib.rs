@@ -63,6 +63,7 @@ mod partitions;
 mod permits;
 mod produce;
 mod reactor;
+mod record_checks;
 mod replica;
 mod session;
 mod start;

@@ -27,6 +27,7 @@ use crate::close::CloseReason;
 use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::limits::REQUEST_PARTITIONS_MAX;
 use crate::outgoing::Outgoing;
+use crate::record_checks::{self, check_records};
 
 /// A request on its way through its partitions.
 pub struct StalledProduce {
@@ -53,8 +54,8 @@ struct Part {
 struct Refused {
     code: ErrorCode,
     message: Option<String>,
-    /// The batch as a whole is at fault, so each of its records is (P2).
-    of_records: bool,
+    /// The records at fault, and why each is (P2).
+    records: Vec<(i32, Option<String>)>,
 }
 
 impl From<ErrorCode> for Refused {
@@ -62,7 +63,7 @@ impl From<ErrorCode> for Refused {
         Refused {
             code,
             message: None,
-            of_records: false,
+            records: Vec::new(),
         }
     }
 }
@@ -177,6 +178,11 @@ impl StalledProduce {
         if batch.is_transactional() {
             return Err(ErrorCode::UnsupportedVersion.into());
         }
+        let anew = check_records(&batch, &settings, now_ms)?;
+        let batch = match &anew {
+            None => batch,
+            Some(anew) => client_batch(anew, self.request.version())?,
+        };
         let origin = AppendOrigin::Client { leader_epoch };
         let appended = replica
             .log
@@ -214,13 +220,15 @@ impl StalledProduce {
                 answer.log_append_time_ms = -1;
                 answer.log_start_offset = -1;
                 answer.error_message = refused.message.as_deref().map(text);
-                if refused.of_records {
-                    answer.record_errors = vec![BatchIndexAndErrorMessage {
-                        batch_index: 0,
-                        batch_index_error_message: refused.message.as_deref().map(text),
+                answer.record_errors = refused
+                    .records
+                    .into_iter()
+                    .map(|(index, message)| BatchIndexAndErrorMessage {
+                        batch_index: index,
+                        batch_index_error_message: message.as_deref().map(text),
                         ..BatchIndexAndErrorMessage::default()
-                    }];
-                }
+                    })
+                    .collect();
                 // rule P7
                 if refused.code == ErrorCode::NotLeaderOrFollower && self.request.version() >= 10 {
                     answer.current_leader = self.leader_of(part);
@@ -291,13 +299,36 @@ impl From<ErrorCode> for Attempt {
 
 impl From<wire::batch::Refusal> for Attempt {
     fn from(refusal: wire::batch::Refusal) -> Attempt {
+        let message = Some(refusal.reason.to_owned());
+        // The batch as a whole is at fault; its first record stands for it.
+        let of_records = matches!(
+            refusal.code,
+            ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp
+        );
+        let records = if of_records {
+            vec![(0, message.clone())]
+        } else {
+            Vec::new()
+        };
         Attempt::Refused(Refused {
             code: refusal.code,
-            message: Some(refusal.reason.to_owned()),
-            of_records: matches!(
-                refusal.code,
-                ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp
-            ),
+            message,
+            records,
+        })
+    }
+}
+
+impl From<record_checks::Refused> for Attempt {
+    fn from(refused: record_checks::Refused) -> Attempt {
+        let records = refused
+            .records
+            .into_iter()
+            .map(|(index, reason)| (index, Some(reason.to_owned())))
+            .collect();
+        Attempt::Refused(Refused {
+            code: refused.code,
+            message: Some(refused.reason),
+            records,
         })
     }
 }
@@ -317,6 +348,6 @@ fn append_error(error: AppendError) -> Attempt {
     Attempt::Refused(Refused {
         code,
         message: Some(error.to_string()),
-        of_records: false,
+        records: Vec::new(),
     })
 }

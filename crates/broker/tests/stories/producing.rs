@@ -324,3 +324,43 @@ fn a_full_staging_buffer_holds_producers_back_and_drops_nothing() {
     });
     stage.sim.spawn.run_for(Duration::from_millis(1));
 }
+
+#[test]
+fn a_compacted_topic_takes_no_record_without_a_key() {
+    // rule P2
+    let stage = Stage::new();
+    stage.play(async {
+        let mut client = stage.connect().await;
+        client
+            .topic_with("t", &[("cleanup.policy", "compact")])
+            .await;
+        let answer = produce(&mut client, "t", batch(&["a", "b"])).await;
+        assert_eq!(answer.error_code, ErrorCode::InvalidRecord.code());
+        let indexes: Vec<i32> = answer.record_errors.iter().map(|e| e.batch_index).collect();
+        assert_eq!(indexes, [0, 1]);
+    });
+}
+
+#[test]
+fn a_topic_with_its_own_codec_stores_batches_in_it() {
+    // rule P4
+    let stage = Stage::with(|config| {
+        config.settings = settings(&[("compression.type", "zstd")]);
+    });
+    stage.play(async {
+        let mut client = stage.connect().await;
+        client.topic("t").await;
+        let value = "v".repeat(5_000);
+        assert_eq!(
+            produce(&mut client, "t", batch(&[value.as_str()]))
+                .await
+                .error_code,
+            0
+        );
+        let found = fetch(&mut client, "t", 0).await;
+        let bytes = found.records.clone().unwrap();
+        assert_eq!(bytes[22] & 7, 4, "the codec of the stored batch");
+        assert!(bytes.len() < 1_000);
+        assert_eq!(values(&found.records), [(0, value)]);
+    });
+}

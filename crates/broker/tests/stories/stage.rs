@@ -9,7 +9,7 @@ use ::metadata::config::StaticConfig;
 use broker::{Broker, BrokerConfig, ListenerConfig};
 use bytes::Bytes;
 use commitlog::StoreConfig;
-use wire::messages::{self, Request, list_offsets, metadata, text};
+use wire::messages::{self, Request, create_topics, list_offsets, metadata, text};
 use wire::record::{BatchBuilder, NewRecord};
 use wire::{ProducerEpoch, ProducerId};
 use world::sim::SimWorld;
@@ -176,6 +176,34 @@ impl Client {
             sleep(Duration::from_millis(10)).await;
         }
         panic!("the topic {name} did not come into being");
+    }
+
+    /// Creates a topic with settings of its own.
+    pub async fn topic_with(&mut self, name: &str, settings: &[(&str, &str)]) {
+        let request = create_topics::Request {
+            topics: vec![create_topics::CreatableTopic {
+                name: text(name),
+                num_partitions: 1,
+                replication_factor: 1,
+                configs: settings
+                    .iter()
+                    .map(|(name, value)| create_topics::CreatableTopicConfig {
+                        name: text(name),
+                        value: Some(text(value)),
+                        ..Default::default()
+                    })
+                    .collect(),
+                ..Default::default()
+            }],
+            timeout_ms: 1000,
+            ..Default::default()
+        };
+        let created = self.ask(7, &request).await;
+        assert_eq!(
+            created.topics[0].error_code, 0,
+            "{:?}",
+            created.topics[0].error_message
+        );
     }
 
     pub async fn offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> (i16, i64, i64) {
