@@ -26,8 +26,12 @@ use wire::produce::{ProduceRequest, TopicRef};
 use crate::close::CloseReason;
 use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::limits::REQUEST_PARTITIONS_MAX;
+use crate::metadata_api::is_internal;
 use crate::outgoing::Outgoing;
 use crate::record_checks::{self, check_records};
+
+/// The client id that may write into internal topics; Kafka's name for it.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// A request on its way through its partitions.
 pub struct StalledProduce {
@@ -158,6 +162,10 @@ impl StalledProduce {
                 .by_name(&self.image, part.topic.as_str(), part.partition)
         };
         let replica = replica?;
+        // As Kafka: only tools may write into the cluster's own topics.
+        if is_internal(&replica.topic) && !self.is_admin() {
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
         let Some(leader_epoch) = replica.leading() else {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         };
@@ -247,6 +255,15 @@ impl StalledProduce {
                 ..TopicProduceResponse::default()
             }),
         }
+    }
+
+    /// Whether this is the client id with which Kafka's tools copy internal topics.
+    fn is_admin(&self) -> bool {
+        self.request
+            .header
+            .client_id
+            .as_ref()
+            .is_some_and(|id| id.as_str() == ADMIN_CLIENT_ID)
     }
 
     fn leader_of(&self, part: &Part) -> LeaderIdAndEpoch {

@@ -99,3 +99,72 @@ fn wanted_codec(compression: Compression) -> Option<Codec> {
         Compression::Zstd => Some(Codec::Zstd),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metadata::ConfigMap;
+    use metadata::config::{Layers, StaticConfig};
+    use wire::record::{BatchBuilder, NewRecord};
+
+    use super::*;
+
+    fn settings(own: &[(&str, &str)]) -> TopicSettings {
+        let own: ConfigMap = own.iter().copied().collect();
+        let fixed = StaticConfig::default();
+        TopicSettings::resolve(&Layers {
+            own: Some(&own),
+            broker: None,
+            cluster: None,
+            fixed: &fixed,
+        })
+    }
+
+    fn batch(records: &[(Option<&[u8]>, i64)]) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        for (key, timestamp) in records {
+            builder.append(&NewRecord {
+                timestamp: *timestamp,
+                key: *key,
+                value: Some(b"v"),
+                headers: &[],
+            });
+        }
+        builder.build().expect("a batch")
+    }
+
+    fn check(bytes: &[u8], settings: &TopicSettings) -> Result<Option<Vec<u8>>, Refused> {
+        check_records(&BatchView::whole(bytes).expect("a batch"), settings, 10_000)
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_no_record_without_a_key() {
+        // rule P2
+        let compacted = settings(&[("cleanup.policy", "compact")]);
+        let mixed = batch(&[(Some(b"k"), 1), (None, 2), (Some(b"k"), 3)]);
+        let refused = check(&mixed, &compacted).expect_err("a record has no key");
+        assert_eq!(refused.code, ErrorCode::InvalidRecord);
+        assert_eq!(
+            refused
+                .records
+                .iter()
+                .map(|record| record.0)
+                .collect::<Vec<_>>(),
+            [1]
+        );
+        assert!(
+            check(&mixed, &settings(&[])).is_ok(),
+            "other topics do not look"
+        );
+        assert!(check(&batch(&[(Some(b"k"), 1)]), &compacted).is_ok());
+    }
+
+    #[test]
+    fn old_records_are_refused_where_a_bound_is_set() {
+        // rule P2
+        let bounded = settings(&[("message.timestamp.before.max.ms", "1000")]);
+        let refused = check(&batch(&[(None, 9_500), (None, 8_000)]), &bounded)
+            .expect_err("a record is too old");
+        assert_eq!(refused.code, ErrorCode::InvalidTimestamp);
+        assert!(check(&batch(&[(None, 9_500)]), &bounded).is_ok());
+    }
+}
