@@ -72,6 +72,7 @@ pub static TOPIC: &[Key] = &[
         "producer",
     ]))
     .dynamic()
+    .effect(NEVER_RECOMPRESSED)
     .aliases(&[Alias {
         name: "compression.type",
         scale: 1,

@@ -172,6 +172,7 @@ fn a_crash_during_recovery_changes_nothing() {
     }
 }
 
+// rule D1
 #[test]
 fn a_failed_flush_is_the_last_write() {
     let script = script();
@@ -217,6 +218,7 @@ fn short_log() -> SimDisk {
     disk
 }
 
+// rule D2
 #[test]
 fn damage_with_blocks_behind_it_is_refused() {
     // Blocks: 0 the start, 1 the vote, 2 to 5 the entries.
@@ -246,6 +248,7 @@ fn a_damaged_last_block_is_a_torn_write() {
     assert_eq!(journal.state().last(), Some(log_id(1, 2)));
 }
 
+// rule D9
 #[test]
 fn a_foreign_newer_or_missing_log_is_refused() {
     let disk = short_log();
@@ -370,6 +373,7 @@ fn snapshot_bytes(index: u64) -> Vec<u8> {
     snapshots::encode(&meta, &vec![index as u8; 3_000])
 }
 
+// rule D7
 #[test]
 fn no_crash_loses_a_snapshot_and_two_are_kept() {
     let save_all = |disk: &SimDisk| {
