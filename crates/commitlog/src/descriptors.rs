@@ -90,14 +90,14 @@ impl Descriptors {
     }
 
     /// Forgets a file, because its name is gone or means another file now.
-    pub fn forget(&self, id: SegmentId) {
+    pub fn forget(&self, id: SegmentId) -> Option<Arc<dyn File>> {
         let mut cache = lock(&self.cache);
-        if let Some(place) = cache.places.remove(&id) {
-            cache.entries.swap_remove(place);
-            if let Some(moved) = cache.entries.get(place).map(|entry| entry.id) {
-                cache.places.insert(moved, place);
-            }
+        let place = cache.places.remove(&id)?;
+        let removed = cache.entries.swap_remove(place);
+        if let Some(moved) = cache.entries.get(place).map(|entry| entry.id) {
+            cache.places.insert(moved, place);
         }
+        Some(removed.file)
     }
 
     /// How many files are held.

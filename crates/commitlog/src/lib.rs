@@ -15,31 +15,42 @@
 //! This crate must never know sockets, requests, topic names, groups or the cluster's metadata, and
 //! it never decides who leads: it is told.
 
-#![expect(dead_code, reason = "checkpoint and recovery, which come next, use it")]
-
 mod batch_head;
 mod block;
+mod checkpoint;
+mod commit;
 mod descriptors;
 pub mod epochs;
 mod errors;
 pub mod footer;
 pub mod format_error;
+mod identity;
 pub mod ids;
 pub mod index;
+mod lookup;
 pub mod manifest;
+mod meta;
+mod metrics;
 #[cfg(test)]
 mod mutation;
+mod open;
 mod partition;
 pub mod producers;
 mod reader;
+mod recover;
+mod retain;
+mod scrub;
 pub mod sections;
 mod segment;
 mod settings;
 mod slot;
 mod staging;
 mod store;
+mod tail;
 pub mod tail_state;
 pub mod transactions;
+mod truncate;
+mod upkeep;
 mod writer;
 
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -48,10 +59,16 @@ pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use errors::{AppendError, LogError, OpenError, ReadError};
 pub use format_error::{FormatError, Reason};
 pub use ids::{Lsn, PartitionId, PartitionKey};
+pub use block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockError, BlockHeader, check_block};
+pub use lookup::TimestampedOffset;
+pub use metrics::StoreMetrics;
 pub use partition::{AdvanceWaiter, AppendOrigin, Appended, Offsets, Partition};
 pub use reader::{ReadBound, ReadSlice};
 pub use settings::{Identity, LogSettings, StoreConfig, SyncPolicy, TimestampSource};
+pub use staging::Group;
 pub use store::{DurableListener, LogStore, RecoveryReport, StoreHealth};
+
+pub use writer::{BlockingWriter, Busy, GroupOutcome, LogWriter, SealedGroup};
 
 /// Locks; a panic elsewhere does not spread: the states here are consistent between statements that
 /// can panic, and a node that goes on serving is worth more than one that stops everywhere.

@@ -12,7 +12,11 @@ use world::disk::FileSlice;
 
 use crate::batch_head::{BATCH_HEADER_BYTES, BatchHead};
 use crate::errors::ReadError;
+use crate::index::SparseIndex;
 use crate::partition::{Mark, Partition, State};
+use crate::producers::Producers;
+use crate::segment::read_footer;
+use crate::tail::scan_sealed;
 
 /// How far a read may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +49,16 @@ pub struct ReadSlice {
 /// Where to look, as decided under the lock.
 struct Plan {
     segment: i64,
-    /// A batch begins here, with this offset.
-    from: (i64, u64),
+    revision: u32,
+    /// A batch begins here, at or before the one that is wanted.
+    from: u64,
     /// Data ends here, with this offset; the position may be unknown.
     limit_offset: i64,
     limit: Option<u64>,
     /// Nothing beyond this may be looked at.
     data_end: u64,
+    /// The index, of a sealed segment.
+    index: Option<Arc<SparseIndex>>,
 }
 
 impl Partition {
@@ -64,37 +71,29 @@ impl Partition {
         at_least_one: bool,
         bound: ReadBound,
     ) -> Result<ReadSlice, ReadError> {
-        let state = self.state();
         let mut slice = ReadSlice {
             file: None,
             first_offset: from,
             next_offset: from,
-            high_watermark: Offset(state.high_watermark),
-            last_stable: Offset(state.last_stable()),
-            log_start: Offset(state.log_start),
+            high_watermark: from,
+            last_stable: from,
+            log_start: from,
         };
-        let Some(plan) = state.plan(from.0, bound)? else {
+        let Some(plan) = self.plan(from, bound, &mut slice)? else {
             return Ok(slice);
         };
-        drop(state);
-
-        let file = self.shared.open_segment(self.id(), plan.segment)?;
-        let mut walk = Walk {
-            file: &*file,
-            at: plan.from.1,
-            end: plan.data_end,
-            chunk: Chunk::new(),
-        };
-        let mut first = None;
-        while let Some(head) = walk.next(from)? {
-            if head.end() > from.0 {
-                first = Some(head);
-                break;
+        let file = self.shared.open_segment(self.id(), plan.segment, plan.revision)?;
+        let mut walk = Walk { file: &*file, at: plan.from, end: plan.data_end, chunk: Chunk::new() };
+        let first = loop {
+            match walk.next(from)? {
+                Some(head) if head.end() > from.0 => break head,
+                Some(_) => {}
+                None => return Ok(slice),
             }
-        }
-        let Some(first) = first.filter(|first| first.base_offset < plan.limit_offset) else {
-            return Ok(slice);
         };
+        if first.base_offset >= plan.limit_offset {
+            return Ok(slice);
+        }
         let start = walk.at - u64::from(first.bytes);
         let room = u64::from(bytes_max);
         if u64::from(first.bytes) > room && !at_least_one {
@@ -105,8 +104,8 @@ impl Partition {
         if let Some(limit) = plan.limit.filter(|limit| limit - start <= room) {
             (end, next) = (limit, plan.limit_offset);
         } else {
-            let indexed = self.state().indexed_below(plan.segment, start + room);
             let limit = plan.limit.unwrap_or(plan.data_end);
+            let indexed = plan.index_boundary(self, start + room);
             if let Some((offset, position)) = indexed
                 && position > end
                 && position <= limit
@@ -122,28 +121,102 @@ impl Partition {
                 }
             }
         }
+        let mut state = self.state();
+        state.damage_in(plan.segment, start, end)?;
+        if let Some(live) = state.live.as_mut() {
+            live.read_hint = Mark { offset: next, segment: plan.segment, position: end };
+        }
+        drop(state);
         slice.first_offset = Offset(first.base_offset);
         slice.next_offset = Offset(next);
-        slice.file = Some(FileSlice {
-            file: Arc::clone(&file),
-            position: start,
-            length: end - start,
-        });
-        let mut state = self.state();
-        state.read_hint = (
-            next,
-            Mark {
-                offset: next,
-                segment: plan.segment,
-                position: end,
-            },
-        );
+        slice.file = Some(FileSlice { file: Arc::clone(&file), position: start, length: end - start });
         Ok(slice)
+    }
+
+    /// Where to look; `None` if there is nothing to read. A sealed segment's index is read in first,
+    /// under no lock.
+    fn plan(
+        &self,
+        from: Offset,
+        bound: ReadBound,
+        slice: &mut ReadSlice,
+    ) -> Result<Option<Plan>, ReadError> {
+        let mut state = self.state();
+        state.touch(self).map_err(|error| match error {
+            crate::LogError::Disk(error) => ReadError::Disk(error),
+            crate::LogError::Corrupt(reason) => ReadError::Corrupt { offset: from, reason },
+            _ => ReadError::Closed,
+        })?;
+        slice.high_watermark = Offset(state.high_watermark);
+        slice.last_stable = Offset(state.last_stable());
+        slice.log_start = Offset(state.log_start);
+        let Some(segment) = state.segment_for(from.0, bound)? else {
+            return Ok(None);
+        };
+        if segment == state.active.base {
+            return Ok(state.plan(from.0, bound, None));
+        }
+        drop(state);
+        let Some(index) = self.sealed_index(segment)? else {
+            // It was cut away or trimmed meanwhile: nothing to read this time.
+            return Ok(None);
+        };
+        Ok(self.state().plan(from.0, bound, Some((segment, index))))
+    }
+
+    /// The index of a sealed segment, from memory or from its footer; `None` if there is no such
+    /// segment.
+    pub(crate) fn sealed_index(&self, base: i64) -> Result<Option<Arc<SparseIndex>>, ReadError> {
+        let state = self.state();
+        let Ok(at) = state.sealed.binary_search_by_key(&base, |sealed| sealed.base()) else {
+            return Ok(None);
+        };
+        if let Some(index) = &state.sealed[at].index {
+            return Ok(Some(Arc::clone(index)));
+        }
+        let record = state.sealed[at].record;
+        drop(state);
+        let file = self.shared.open_segment(self.id(), base, record.revision)?;
+        let index = match read_footer(&*file, &record)? {
+            Some(sealed) => sealed.parts.index,
+            None => {
+                tracing::warn!(partition = %self.key(), base, "footer damaged: scanning the segment");
+                let mut producers = Producers::new(record.base);
+                let bytes = record.data_bytes;
+                scan_sealed(self, base, record.revision, bytes, &mut producers)?.1.index
+            }
+        };
+        let index = Arc::new(index);
+        let mut state = self.state();
+        if let Ok(at) = state.sealed.binary_search_by_key(&base, |sealed| sealed.base()) {
+            state.sealed[at].index = Some(Arc::clone(&index));
+        }
+        Ok(Some(index))
+    }
+}
+
+impl Plan {
+    /// Where the index says that a batch begins, at or before `position`.
+    fn index_boundary(&self, partition: &Partition, position: u64) -> Option<(i64, u64)> {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let boundary = |index: &SparseIndex| {
+            let range = index.range_at(position)?;
+            Some((range.first_offset.0, u64::from(range.position)))
+        };
+        match &self.index {
+            Some(index) => boundary(index),
+            None => {
+                let state = partition.state();
+                let live = state.live.as_ref().filter(|_| state.active.base == self.segment)?;
+                boundary(&live.parts.index)
+            }
+        }
     }
 }
 
 impl State {
-    fn plan(&self, from: i64, bound: ReadBound) -> Result<Option<Plan>, ReadError> {
+    /// The segment that holds `from`, if anything can be read there.
+    fn segment_for(&self, from: i64, bound: ReadBound) -> Result<Option<i64>, ReadError> {
         if self.gone {
             return Err(ReadError::Closed);
         }
@@ -154,76 +227,63 @@ impl State {
                 end: Offset(self.end.offset),
             });
         }
+        if from >= self.bound(bound) {
+            return Ok(None);
+        }
+        let at = self.sealed.partition_point(|segment| segment.end() <= from);
+        Ok(Some(self.sealed.get(at).map_or(self.active.base, |segment| segment.base())))
+    }
+
+    fn bound(&self, bound: ReadBound) -> i64 {
         let bound = match bound {
             ReadBound::HighWatermark => self.high_watermark,
             ReadBound::LastStable => self.last_stable(),
             ReadBound::LogEnd => self.end.offset,
         };
-        let bound = bound.min(self.gathered.offset);
+        bound.min(self.gathered.offset)
+    }
+
+    fn plan(
+        &self,
+        from: i64,
+        bound: ReadBound,
+        index: Option<(i64, Arc<SparseIndex>)>,
+    ) -> Option<Plan> {
+        let bound = self.bound(bound);
         if from >= bound {
-            return Ok(None);
+            return None;
         }
-        let (segment, data_end, segment_end, floor) =
-            match self.sealed.partition_point(|segment| segment.end <= from) {
-                at if at < self.sealed.len() => {
-                    let segment = &self.sealed[at];
-                    (
-                        segment.base,
-                        segment.bytes,
-                        segment.end,
-                        segment.floor(from),
-                    )
-                }
-                _ => {
-                    let active = &self.active;
-                    (
-                        active.base,
-                        self.end.position,
-                        self.end.offset,
-                        active.floor(from),
-                    )
-                }
-            };
-        // The gather may be behind the bookkeeping, in this segment.
-        let data_end = if self.gathered.segment == segment {
-            self.gathered.position
-        } else {
-            data_end
+        let (segment, data_end, segment_end, floor, index) = match index {
+            Some((base, index)) => {
+                let at = self.sealed.binary_search_by_key(&base, |sealed| sealed.base()).ok()?;
+                let sealed = &self.sealed[at];
+                let floor = index.find_offset(Offset(from)).map_or(0, |range| range.position);
+                (base, sealed.record.data_bytes, sealed.end(), floor, Some(index))
+            }
+            None => {
+                let live = self.live.as_ref()?;
+                let found = live.parts.index.find_offset(Offset(from));
+                let floor = found.map_or(0, |range| range.position);
+                (self.active.base, self.end.position, self.end.offset, floor, None)
+            }
         };
+        // The gather may be behind the bookkeeping, in this segment.
+        let here = self.gathered.segment == segment;
+        let data_end = if here { self.gathered.position } else { data_end };
         let limit_offset = bound.min(segment_end);
-        let known = [self.completed, self.gathered, self.end];
-        let limit = if limit_offset == segment_end && self.gathered.segment != segment {
+        let limit = if limit_offset == segment_end && !here {
             Some(data_end)
         } else {
-            known
+            [self.completed, self.gathered, self.end]
                 .iter()
                 .find(|mark| mark.offset == limit_offset && mark.segment == segment)
                 .map(|mark| mark.position)
         };
-        let (hint_offset, hint) = self.read_hint;
-        let from = if hint_offset == from && hint.segment == segment && hint.position <= data_end {
-            (hint.offset, hint.position)
-        } else {
-            floor
-        };
-        Ok(Some(Plan {
-            segment,
-            from,
-            limit_offset,
-            limit,
-            data_end,
-        }))
-    }
-
-    fn indexed_below(&self, segment: i64, position: u64) -> Option<(i64, u64)> {
-        if self.active.base == segment {
-            return self.active.floor_position(position);
-        }
-        let at = self
-            .sealed
-            .binary_search_by_key(&segment, |sealed| sealed.base)
-            .ok()?;
-        self.sealed[at].floor_position(position)
+        let hint = self.live.as_ref().map(|live| live.read_hint).unwrap_or_default();
+        let hinted = hint.offset == from && hint.segment == segment && hint.position < data_end;
+        let from = if hinted { hint.position } else { u64::from(floor) };
+        let revision = self.revision_of(segment);
+        Some(Plan { segment, revision, from, limit_offset, limit, data_end, index })
     }
 }
 

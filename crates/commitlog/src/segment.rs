@@ -1,105 +1,302 @@
-//! Segments of one partition: what is known of the active one and of those before it.
+//! Segments of one partition: what is known of the active one and of those before it, and how their
+//! files are read back when that knowledge is gone.
 
-use crate::ids::PartitionId;
+use std::sync::Arc;
 
-/// Path of a segment's file: 256 shard directories, so that none grows long.
-pub(crate) fn segment_path(id: PartitionId, base: i64) -> String {
-    format!("seg/{:02x}/{}-{base:020}.seg", id.0 % 256, id.0)
-}
+use wire::ids::{LeaderEpoch, Offset};
+use world::File;
+use world::disk::DiskResult;
 
-/// Directory of a partition's segments.
+use crate::batch_head::{BATCH_HEADER_BYTES, BatchHead};
+use crate::epochs::Epochs;
+use crate::errors::ReadError;
+use crate::footer::{Footer, FooterParts, TRAILER_BYTES, encode_footer};
+use crate::ids::{Lsn, PartitionId, PartitionKey};
+use crate::index::{AppendTimes, IndexedBatch, SparseIndex};
+use crate::manifest::{Location, SegmentRecord};
+use crate::producers::{AppendedAt, ProducerBatch, Producers, sequence_after};
+use crate::sections::Facts;
+use crate::transactions::AbortedTransactions;
+
+/// Directory of a partition's segments: 256 shards, so that none grows long.
 pub(crate) fn segment_dir(id: PartitionId) -> String {
     format!("seg/{:02x}", id.0 % 256)
 }
 
-const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
-
-/// The segment that appends go to.
-pub(crate) struct ActiveSegment {
-    pub base: i64,
-    pub first_append_ms: i64,
-    pub max_timestamp: i64,
-    index: Vec<(i64, u64)>,
+/// Path of a segment's file.
+pub(crate) fn segment_path(id: PartitionId, base: i64, revision: u32) -> String {
+    let dir = segment_dir(id);
+    match revision {
+        0 => format!("{dir}/{}-{base:020}.seg", id.0),
+        _ => format!("{dir}/{}-{base:020}-{revision}.seg", id.0),
+    }
 }
 
-impl ActiveSegment {
-    pub fn new(base: i64) -> ActiveSegment {
-        ActiveSegment {
-            base,
-            first_append_ms: 0,
-            max_timestamp: -1,
-            index: Vec::new(),
-        }
+/// What is always known of the segment that appends go to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActiveHead {
+    pub base: i64,
+    pub revision: u32,
+    /// Wall clock of its first batch, or −1.
+    pub since_ms: i64,
+    pub max_timestamp: i64,
+    pub last_epoch: i32,
+}
+
+impl ActiveHead {
+    pub fn new(base: i64) -> ActiveHead {
+        ActiveHead { base, revision: 0, since_ms: -1, max_timestamp: -1, last_epoch: -1 }
     }
 
-    /// A batch was appended at `position`.
-    pub fn note(
-        &mut self,
-        _batch: &[u8],
-        offset: i64,
-        position: u64,
-        max_timestamp: i64,
-        now_ms: i64,
-    ) {
-        if position == 0 {
-            self.first_append_ms = now_ms;
-        }
-        self.max_timestamp = self.max_timestamp.max(max_timestamp);
-        let due = self
-            .index
-            .last()
-            .is_none_or(|(_, last)| position - last >= INDEX_INTERVAL_BYTES);
-        if due {
-            self.index.push((offset, position));
+    pub fn facts(&self, key: PartitionKey, id: PartitionId, end: i64, bytes: u64) -> Facts {
+        Facts {
+            key,
+            id,
+            base: Offset(self.base),
+            end: Offset(end),
+            data_bytes: bytes,
+            max_timestamp_ms: self.max_timestamp,
+            since_ms: self.since_ms,
+            last_epoch: LeaderEpoch(self.last_epoch),
+            revision: self.revision,
         }
     }
+}
 
-    pub fn seal(self, end: i64, bytes: u64) -> SealedSegment {
-        SealedSegment {
-            base: self.base,
-            end,
-            bytes,
-            max_timestamp: self.max_timestamp,
-            index: self.index,
+/// What is known of the active segment while the partition is in use.
+#[derive(Clone)]
+pub(crate) struct ActiveParts {
+    pub index: SparseIndex,
+    pub times: AppendTimes,
+    pub aborted: AbortedTransactions,
+}
+
+impl ActiveParts {
+    pub fn new(base: i64) -> ActiveParts {
+        ActiveParts {
+            index: SparseIndex::new(Offset(base)),
+            times: AppendTimes::new(Offset(base)),
+            aborted: AbortedTransactions::new(),
         }
-    }
-
-    pub fn floor(&self, offset: i64) -> (i64, u64) {
-        floor(&self.index, offset).unwrap_or((self.base, 0))
-    }
-
-    /// The last indexed batch that begins at or before `position`.
-    pub fn floor_position(&self, position: u64) -> Option<(i64, u64)> {
-        floor_position(&self.index, position)
     }
 }
 
 /// A segment that ended.
 pub(crate) struct SealedSegment {
-    pub base: i64,
-    pub end: i64,
-    pub bytes: u64,
-    #[expect(dead_code, reason = "retention and time look-ups read it")]
-    pub max_timestamp: i64,
-    index: Vec<(i64, u64)>,
+    pub record: SegmentRecord,
+    /// Its index, if somebody needed it lately.
+    pub index: Option<Arc<SparseIndex>>,
+    /// Its footer, until a checkpoint has it.
+    pub footer: Option<Arc<Vec<u8>>>,
+    /// Damaged ranges the scrub found: from and to, bytes.
+    pub bad: Vec<(u32, u32)>,
 }
 
 impl SealedSegment {
-    pub fn floor(&self, offset: i64) -> (i64, u64) {
-        floor(&self.index, offset).unwrap_or((self.base, 0))
+    pub fn new(record: SegmentRecord) -> SealedSegment {
+        SealedSegment { record, index: None, footer: None, bad: Vec::new() }
     }
 
-    pub fn floor_position(&self, position: u64) -> Option<(i64, u64)> {
-        floor_position(&self.index, position)
+    /// Ends an active segment.
+    pub fn seal(
+        facts: &Facts,
+        parts: ActiveParts,
+        producers: &Producers,
+        epochs: &Epochs,
+    ) -> SealedSegment {
+        let epochs = epochs.within(facts.base, facts.end);
+        let (footer, footer_crc) = encode_footer(&FooterParts {
+            facts,
+            index: &parts.index,
+            append_times: &parts.times,
+            aborted: &parts.aborted,
+            producers,
+            epochs: &epochs,
+        });
+        SealedSegment {
+            record: SegmentRecord {
+                base: facts.base,
+                end: facts.end,
+                data_bytes: facts.data_bytes,
+                max_timestamp_ms: facts.max_timestamp_ms,
+                last_epoch: facts.last_epoch,
+                location: Location::Local,
+                footer_crc,
+                revision: facts.revision,
+            },
+            index: Some(Arc::new(parts.index)),
+            footer: Some(Arc::new(footer)),
+            bad: Vec::new(),
+        }
+    }
+
+    pub fn base(&self) -> i64 {
+        self.record.base.0
+    }
+
+    pub fn end(&self) -> i64 {
+        self.record.end.0
     }
 }
 
-fn floor(index: &[(i64, u64)], offset: i64) -> Option<(i64, u64)> {
-    let above = index.partition_point(|entry| entry.0 <= offset);
-    above.checked_sub(1).map(|at| index[at])
+/// What a footer holds, decoded.
+pub(crate) struct SealedParts {
+    pub parts: ActiveParts,
+    pub producers: Producers,
+    pub head: ActiveHead,
 }
 
-fn floor_position(index: &[(i64, u64)], position: u64) -> Option<(i64, u64)> {
-    let above = index.partition_point(|entry| entry.1 <= position);
-    above.checked_sub(1).map(|at| index[at])
+/// Reads a sealed segment's footer; `None` if it is not the one the manifest means.
+pub(crate) fn read_footer(
+    file: &dyn File,
+    record: &SegmentRecord,
+) -> DiskResult<Option<SealedParts>> {
+    let length = file.len()?;
+    let footer_bytes = length.saturating_sub(record.data_bytes);
+    if footer_bytes < TRAILER_BYTES as u64 || footer_bytes > 1 << 30 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; footer_bytes as usize];
+    if file.read_at(&mut bytes, record.data_bytes)? != bytes.len() {
+        return Ok(None);
+    }
+    let decode = || {
+        let footer = Footer::decode(&bytes, length).ok()?;
+        if footer.crc() != record.footer_crc || footer.facts().base != record.base {
+            return None;
+        }
+        let facts = footer.facts();
+        Some(SealedParts {
+            parts: ActiveParts {
+                index: footer.index().ok()?,
+                times: footer.append_times().ok()?,
+                aborted: footer.aborted().ok()?,
+            },
+            producers: footer.producers(Lsn::ZERO).ok()?,
+            head: ActiveHead {
+                base: facts.base.0,
+                revision: record.revision,
+                since_ms: facts.since_ms,
+                max_timestamp: facts.max_timestamp_ms,
+                last_epoch: facts.last_epoch.0,
+            },
+        })
+    };
+    Ok(decode())
+}
+
+/// Bookkeeping of a segment as its batches go by: the same for appends, replay and scans.
+pub(crate) struct Tally<'a> {
+    pub head: &'a mut ActiveHead,
+    pub parts: &'a mut ActiveParts,
+    pub producers: &'a mut Producers,
+    pub epochs: &'a mut Epochs,
+}
+
+impl Tally<'_> {
+    /// Takes the next batch; `bytes` are those in the file, or only the header where no range CRC
+    /// is wanted (`indexed` is false then).
+    pub fn add(&mut self, batch: &BatchHead, position: u64, bytes: &[u8], lsn: Lsn, now_ms: i64) {
+        self.index(batch, position, bytes, now_ms);
+        self.account(batch, lsn, now_ms);
+    }
+
+    /// The segment's part of it.
+    pub fn index(&mut self, batch: &BatchHead, position: u64, bytes: &[u8], now_ms: i64) {
+        if position == 0 {
+            self.head.since_ms = now_ms;
+        }
+        self.head.max_timestamp = self.head.max_timestamp.max(batch.max_timestamp);
+        self.head.last_epoch = batch.leader_epoch;
+        let indexed = IndexedBatch {
+            base_offset: Offset(batch.base_offset),
+            last_offset: batch.last_offset(),
+            position: position as u32,
+            length: batch.bytes,
+            max_timestamp_ms: batch.max_timestamp,
+        };
+        let added = self.parts.index.add(&indexed, bytes);
+        assert!(added.is_ok(), "a full segment was rolled before");
+        self.parts.times.note(indexed.base_offset, now_ms);
+    }
+
+    /// The partition's part of it: epochs and producers.
+    pub fn account(&mut self, batch: &BatchHead, lsn: Lsn, now_ms: i64) {
+        if batch.leader_epoch >= 0 {
+            self.epochs.assign(LeaderEpoch(batch.leader_epoch), Offset(batch.base_offset));
+        }
+        match producer_batch(batch) {
+            Some(producer) if !batch.is_control() => self.producers.apply_batch(
+                &producer,
+                &AppendedAt {
+                    first_offset: Offset(batch.base_offset),
+                    last_offset: batch.last_offset(),
+                    timestamp_ms: batch.max_timestamp,
+                    lsn,
+                    now_ms,
+                },
+            ),
+            _ => self.producers.advance(Offset(batch.end())),
+        }
+    }
+}
+
+/// What a batch says of its producer; `None` without one.
+pub(crate) fn producer_batch(batch: &BatchHead) -> Option<ProducerBatch> {
+    if batch.producer_id < 0 {
+        return None;
+    }
+    let first = batch.base_sequence.max(-1);
+    Some(ProducerBatch {
+        producer_id: batch.producer_id.into(),
+        producer_epoch: batch.producer_epoch.into(),
+        first_sequence: first,
+        last_sequence: if first < 0 { -1 } else { sequence_after(first, batch.last_offset_delta) },
+        transactional: batch.is_transactional(),
+    })
+}
+
+/// Walks over the batches of `[from, to)` of a file and calls `each` with header, position and all
+/// bytes.
+pub(crate) fn scan_batches(
+    file: &dyn File,
+    from: u64,
+    to: u64,
+    mut each: impl FnMut(&BatchHead, u64, &[u8]) -> bool,
+) -> Result<u64, ReadError> {
+    const CHUNK: usize = 256 * 1024;
+    let mut buffer = vec![0; CHUNK];
+    let (mut start, mut length, mut at) = (from, 0_usize, from);
+    while at < to {
+        let inside = (at - start) as usize;
+        let head = buffer[..length].get(inside..).and_then(BatchHead::parse);
+        let whole = head.is_some_and(|head| inside + head.bytes as usize <= length);
+        if let Some(head) = head.filter(|_| whole) {
+            let bytes = &buffer[inside..inside + head.bytes as usize];
+            if !each(&head, at, bytes) {
+                return Ok(at);
+            }
+            at += u64::from(head.bytes);
+            continue;
+        }
+        let wanted = head.map_or(BATCH_HEADER_BYTES, |head| head.bytes as usize);
+        let left = to - at;
+        if wanted as u64 > left || (inside == 0 && length >= wanted) {
+            return Err(corrupt(at, "no batch"));
+        }
+        let size = wanted.max(CHUNK).min(usize::try_from(left).unwrap_or(CHUNK));
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        length = file.read_at(&mut buffer[..size], at)?;
+        start = at;
+        if length < wanted {
+            return Err(corrupt(at, "the file ends"));
+        }
+    }
+    Ok(at)
+}
+
+fn corrupt(at: u64, reason: &str) -> ReadError {
+    ReadError::Corrupt { offset: Offset::NONE, reason: format!("{reason} at position {at}") }
 }

@@ -29,6 +29,29 @@ pub struct StoreConfig {
     pub identity: Option<Identity>,
     /// Bytes kept in reserve so that deletes can be recorded on a full disk.
     pub ballast_bytes: u64,
+    /// Free bytes below which clients' appends are refused; `None`: size of the log, twice 256 MiB
+    /// and a hundredth of the filesystem.
+    pub free_bytes_min: Option<u64>,
+    /// Open although acknowledged blocks of the log are lost, and cut the log there. What was lost
+    /// stays lost; an operator says so.
+    pub accept_lost_blocks: bool,
+}
+
+/// Marks for the free bytes of the filesystem.
+pub(crate) struct SpaceMarks {
+    /// Below it clients' appends are refused.
+    pub soft: u64,
+    /// Below it the ballast is given up.
+    pub hard: u64,
+}
+
+impl StoreConfig {
+    pub(crate) fn space_marks(&self, total: u64) -> SpaceMarks {
+        const SEGMENT: u64 = 256 << 20;
+        let log = self.slot_bytes * u64::from(self.slots);
+        let soft = self.free_bytes_min.unwrap_or(log + 2 * SEGMENT + total / 100);
+        SpaceMarks { soft, hard: soft.min(log) / 2 }
+    }
 }
 
 impl Default for StoreConfig {
@@ -46,6 +69,8 @@ impl Default for StoreConfig {
             sync_each_max: 64,
             identity: None,
             ballast_bytes: 64 << 20,
+            free_bytes_min: None,
+            accept_lost_blocks: false,
         }
     }
 }

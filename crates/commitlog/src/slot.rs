@@ -11,6 +11,8 @@ use std::sync::Arc;
 use world::disk::{DiskError, DiskResult};
 use world::{Disk, File, OpenMode, Random};
 
+use crate::recover::SlotFile;
+
 /// Free slots that ordinary groups leave alone.
 const RESERVED: usize = 2;
 /// Free slots that the groups already staged leave alone when the log is full.
@@ -190,6 +192,17 @@ impl Slots {
         self.slots.len()
     }
 
+    /// All files, for reading the log back.
+    pub fn files(&self) -> Vec<SlotFile> {
+        let file = |slot: &Slot| SlotFile { number: slot.number, file: Arc::clone(&slot.file) };
+        self.slots.iter().map(file).collect()
+    }
+
+    /// Whether ordinary groups have a slot to go on to.
+    pub fn has_room(&self) -> bool {
+        self.free() > RESERVED
+    }
+
     /// Numbers in use.
     pub fn numbers(&self) -> Vec<u32> {
         self.slots.iter().map(|slot| slot.number).collect()
@@ -219,10 +232,5 @@ impl Slots {
         self.current =
             current.and_then(|number| self.slots.iter().position(|slot| slot.number == number));
         retired
-    }
-
-    /// Bytes of one slot.
-    pub fn slot_bytes(&self) -> u64 {
-        self.bytes
     }
 }

@@ -33,8 +33,8 @@ pub(crate) enum PartKind {
     },
     /// The segment is cut to `position`; segments above it are gone.
     Truncate { position: u64 },
-    /// The segment ends at `position`; its footer follows.
-    Seal { position: u64 },
+    /// Segment `base` ends at `position`; its footer follows.
+    Seal { base: i64, position: u64 },
     /// Nothing for the segment: trim, epoch, create, delete.
     Nothing,
 }
@@ -43,11 +43,11 @@ pub(crate) enum PartKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub kind: PartKind,
-    /// Base offset of the segment.
+    /// Base offset of the segment that is active behind this record.
     pub segment: i64,
     /// End offset of the partition behind this record.
     pub end: i64,
-    /// Active segment and position behind this record.
+    /// Position in it behind this record.
     pub end_position: u64,
     /// Number of truncations the partition had seen: parts of an older one move no mark.
     pub incarnation: u32,
@@ -68,6 +68,8 @@ pub struct Group {
     buffer: AlignedBuf,
     filled: usize,
     records: u32,
+    /// It holds a truncation: no file may be cut before the group is durable.
+    barrier: bool,
     pub(crate) entries: Vec<GroupEntry>,
     parts: Vec<Part>,
 }
@@ -79,6 +81,7 @@ impl Group {
             buffer: AlignedBuf::zeroed(capacity),
             filled: BLOCK_HEADER_BYTES,
             records: 0,
+            barrier: false,
             entries: Vec::new(),
             parts: Vec::new(),
         }
@@ -127,6 +130,69 @@ impl Group {
         })
     }
 
+    /// Whether it must be durable before it is gathered.
+    pub(crate) fn is_barrier(&self) -> bool {
+        self.barrier
+    }
+
+    /// A group around a block's bytes: another copy to be written, or one read back.
+    pub(crate) fn from_block(lsn: u64, block: &[u8], body_length: usize, records: u32) -> Group {
+        let mut group = Group::new(block.len());
+        group.lsn = lsn;
+        group.buffer[..block.len()].copy_from_slice(block);
+        group.filled = BLOCK_HEADER_BYTES + body_length;
+        group.records = records;
+        group
+    }
+
+    /// Notes what a record does, in the order of the log. `entry` is the partition's place in this
+    /// group, if it has one; its place from now on is returned.
+    pub(crate) fn add_part(
+        &mut self,
+        partition: &Arc<Partition>,
+        entry: Option<u32>,
+        from: usize,
+        length: usize,
+        effect: Effect,
+    ) -> u32 {
+        let kind = match effect.kind {
+            PartKind::Bytes { position, .. } => {
+                PartKind::Bytes { from: from as u32, length: length as u32, position }
+            }
+            kind => kind,
+        };
+        self.barrier |= matches!(kind, PartKind::Truncate { .. });
+        let at = self.parts.len() as u32;
+        self.parts.push(Part {
+            kind,
+            segment: effect.segment,
+            end: effect.end,
+            end_position: effect.end_position,
+            incarnation: effect.incarnation,
+            next: LAST,
+        });
+        match entry {
+            Some(entry) => {
+                let known = &mut self.entries[entry as usize];
+                self.parts[known.last as usize].next = at;
+                known.last = at;
+                entry
+            }
+            None => {
+                let partition = Arc::clone(partition);
+                self.entries.push(GroupEntry { partition, first: at, last: at });
+                self.entries.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Forgets the parts, keeps the bytes.
+    pub(crate) fn clear_parts(&mut self) {
+        self.barrier = false;
+        self.entries.clear();
+        self.parts.clear();
+    }
+
     fn room(&self) -> usize {
         self.buffer.len() - self.filled
     }
@@ -134,6 +200,7 @@ impl Group {
     fn clear(&mut self) {
         self.filled = BLOCK_HEADER_BYTES;
         self.records = 0;
+        self.barrier = false;
         self.entries.clear();
         self.parts.clear();
     }
@@ -156,6 +223,9 @@ pub(crate) struct StagingState {
     /// Whether a batch larger than a buffer waits or is in flight.
     oversized: bool,
     next_lsn: u64,
+    /// Number of the checkpoint period, and the partitions that changed in it.
+    period: u64,
+    dirty: Vec<Arc<Partition>>,
     /// Appends are refused: the log is full or dead.
     stalled: bool,
     buffer_bytes: usize,
@@ -192,11 +262,11 @@ impl StagingState {
         if let Some(full) = self.open.take() {
             self.ready.push_back(full);
         }
-        self.open(fresh);
+        self.begin(fresh);
         Ok(())
     }
 
-    fn open(&mut self, mut group: Group) {
+    fn begin(&mut self, mut group: Group) {
         group.lsn = self.next_lsn;
         self.next_lsn += 1;
         self.open = Some(group);
@@ -216,38 +286,9 @@ impl StagingState {
             unreachable!("make_room opened a group");
         };
         let from = group.filled + RECORD_HEADER_BYTES;
-        let part = Part {
-            kind: match effect.kind {
-                PartKind::Bytes { position, .. } => PartKind::Bytes {
-                    from: from as u32,
-                    length: body.len() as u32,
-                    position,
-                },
-                kind => kind,
-            },
-            segment: effect.segment,
-            end: effect.end,
-            end_position: effect.end_position,
-            incarnation: effect.incarnation,
-            next: LAST,
-        };
-        let at = group.parts.len() as u32;
-        group.parts.push(part);
-        if hint.lsn == group.lsn {
-            let entry = &mut group.entries[hint.entry as usize];
-            group.parts[entry.last as usize].next = at;
-            entry.last = at;
-        } else {
-            *hint = EntryHint {
-                lsn: group.lsn,
-                entry: group.entries.len() as u32,
-            };
-            group.entries.push(GroupEntry {
-                partition: Arc::clone(partition),
-                first: at,
-                last: at,
-            });
-        }
+        let known = (hint.lsn == group.lsn).then_some(hint.entry);
+        let entry = group.add_part(partition, known, from, body.len(), effect);
+        *hint = EntryHint { lsn: group.lsn, entry };
         let buffer = &mut group.buffer[group.filled..];
         write_record_header(buffer, header);
         let copied = &mut buffer[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + body.len()];
@@ -261,6 +302,32 @@ impl StagingState {
     pub fn open_empty(&mut self) -> Result<u64, NoRoom> {
         self.make_room(0)?;
         Ok(self.next_lsn - 1)
+    }
+
+    /// The checkpoint period.
+    pub fn period(&self) -> u64 {
+        self.period
+    }
+
+    /// A partition changes for the first time in this period.
+    pub fn note_dirty(&mut self, partition: &Arc<Partition>) {
+        self.dirty.push(Arc::clone(partition));
+    }
+
+    /// Ends the checkpoint period: the LSN it ends with, and what changed in it. What is appended
+    /// from now on gets a higher LSN.
+    pub fn end_period(&mut self) -> (u64, Vec<Arc<Partition>>) {
+        if let Some(open) = self.open.take() {
+            self.ready.push_back(open);
+        }
+        self.period += 1;
+        (self.last_lsn(), std::mem::take(&mut self.dirty))
+    }
+
+    /// The next group gets this LSN: after recovery.
+    pub fn resume_at(&mut self, next_lsn: u64) {
+        assert!(self.open.is_none() && self.ready.is_empty(), "nothing was staged yet");
+        self.next_lsn = next_lsn;
     }
 
     /// The LSN that the last append got; 0 before the first.
@@ -296,6 +363,8 @@ impl Staging {
             buffers: 0,
             oversized: false,
             next_lsn,
+            period: 1,
+            dirty: Vec::new(),
             stalled: false,
             buffer_bytes,
             buffers_max,

@@ -1,31 +1,35 @@
 //! One data directory: its partitions, its shared log, its workers.
 //!
-//! Order of locks, outermost first: checkpoint, writer, applying, queue, partitions, a partition's
-//! state, staging, descriptors. Listeners and waiters are called under none of the last four.
+//! Order of locks, outermost first: checkpointer, writer, applying, broken, partitions, a
+//! partition's state, meta, staging; queue, descriptors and the small sets are leaves. Listeners
+//! and waiters are called under none of a partition's.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::IoSlice;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
-use std::time::Duration;
 
-use world::disk::{DiskError, DiskLock, DiskResult};
+use wire::ids::TopicId;
+use world::disk::{DiskLock, DiskResult};
 use world::spawn::Priority;
-use world::{File, Next, OpenMode, Signal, Worker, WorkerHandle, World};
+use world::{Signal, Worker, WorkerHandle, World};
 
-use crate::block::{
-    BlockHeader, CONTINUES_RETIRED, FIRST_OF_SLOT, RecordHeader, RecordKind, seal_block,
-};
+use crate::block::{RecordHeader, RecordKind};
+use crate::checkpoint::{Checkpointer};
+use crate::commit::{Applied, LogWriterLoop, WriterCore};
 use crate::descriptors::Descriptors;
 use crate::errors::{AppendError, LogError, OpenError};
+use crate::identity::{DirectoryIdentity, write_clean_stop};
 use crate::ids::{Lsn, PartitionId, PartitionKey};
 use crate::lock;
-use crate::partition::{Partition, wake};
-use crate::segment::{segment_dir, segment_path};
+use crate::meta::Meta;
+use crate::metrics::{Metrics, StoreMetrics};
+use crate::partition::{Partition, State};
+use crate::retain::RetentionLoop;
+use crate::scrub::ScrubLoop;
+use crate::segment::segment_dir;
 use crate::settings::{LogSettings, StoreConfig};
-use crate::slot::{Place, SLOT_DIR, Slots, create_slot};
-use crate::staging::{Group, GroupEntry, PartKind, Staging};
-use crate::writer::{BlockingWriter, GroupOutcome, LogWriter, SealedGroup};
+use crate::staging::{Group, PartKind, Staging};
+use crate::upkeep::{CheckpointLoop, TrickleLoop, UnsyncedFiles, UpkeepLoop};
 
 /// Told when the durable LSN moved: once per group, on the thread that completed it, which holds
 /// the completion's lock: wake somebody, do not call the store.
@@ -60,257 +64,139 @@ pub struct RecoveryReport {
     pub partitions: usize,
     /// Partitions named in the log.
     pub replayed_partitions: usize,
-    /// Bytes behind the last valid block that were cut as a torn tail.
+    /// Behind the last valid block lay a group that was never acknowledged; it was cut.
     pub torn_tail: bool,
+    /// An acknowledged block was lost, and an operator said to go on
+    /// ([`StoreConfig::accept_lost_blocks`]).
+    pub lost: Option<String>,
+    /// Partitions that recovery could not vouch for: they take no appends.
+    pub suspect: Vec<PartitionKey>,
 }
 
 /// One data directory.
 pub struct LogStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     workers: Mutex<Vec<Box<dyn WorkerHandle>>>,
+    identity: DirectoryIdentity,
     _lock: Box<dyn DiskLock>,
 }
 
 pub(crate) struct Shared {
     pub world: World,
     pub config: StoreConfig,
+    pub metrics: Metrics,
     pub staging: Staging,
     pub descriptors: Descriptors,
-    partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
-    next_partition: AtomicU64,
-    writer: Mutex<WriterCore>,
+    pub partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
+    pub by_id: RwLock<BTreeMap<PartitionId, Arc<Partition>>>,
+    pub next_partition: AtomicU64,
+    pub meta: RwLock<Meta>,
+    pub checkpointer: Mutex<Checkpointer>,
+    pub checkpoint_requested: AtomicBool,
+    pub writer: Mutex<WriterCore>,
     /// Sealed groups in LSN order: written, being written, or gathered and not yet durable.
-    queue: Mutex<VecDeque<Arc<Group>>>,
-    applying: Mutex<Applied>,
-    flushed: AtomicU64,
-    durable: AtomicU64,
-    durable_moved: (Mutex<()>, Condvar),
-    listeners: RwLock<Vec<Arc<dyn DurableListener>>>,
-    writer_signal: Signal,
+    pub queue: Mutex<VecDeque<Arc<Group>>>,
+    pub applying: Mutex<Applied>,
+    /// Partitions whose segments must be rebuilt from the log.
+    pub broken: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
+    pub unsynced: Mutex<UnsyncedFiles>,
+    pub unsynced_dirs: Mutex<BTreeSet<String>>,
+    /// Files whose trim or deletion is durable.
+    pub unlinks: Mutex<Vec<(PartitionId, i64, u32)>>,
+    pub flushed: AtomicU64,
+    pub durable: AtomicU64,
+    pub durable_moved: (Mutex<()>, Condvar),
+    pub listeners: RwLock<Vec<Arc<dyn DurableListener>>>,
+    pub writer_signal: Signal,
+    pub checkpoint_signal: Signal,
+    pub upkeep_signal: Signal,
+    pub trickle_signal: Signal,
+    pub retention_signal: Signal,
+    pub scrub_signal: Signal,
     closing: AtomicBool,
-    full: AtomicBool,
+    pub full: AtomicBool,
+    pub free_bytes: AtomicU64,
+    pub ballast: AtomicBool,
+    settings: Mutex<Vec<Arc<LogSettings>>>,
     dead: RwLock<Option<String>>,
     is_dead: AtomicBool,
 }
 
-/// How far the gather has come.
-#[derive(Default)]
-struct Applied {
-    lsn: u64,
+/// What opening has put together.
+pub(crate) struct Parts {
+    pub world: World,
+    pub config: StoreConfig,
+    pub meta: Meta,
+    pub writer: WriterCore,
+    pub ballast: bool,
 }
 
-/// What the log writer owns.
-struct WriterCore {
-    slots: Slots,
-    log: Box<dyn LogWriter>,
-    previous_crc: u32,
-    stalled: bool,
-    outcomes: Vec<GroupOutcome>,
-    /// A sealed group that found no slot.
-    waiting: Option<Group>,
-}
-
-/// What one turn of the log writer did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// A group became durable.
-    Wrote,
-    /// Nothing was staged.
-    Idle,
-    /// The log is full until a checkpoint.
-    LogFull,
-    /// The directory is dead.
-    Dead,
-}
-
-impl LogStore {
-    /// Opens a data directory, creating what is missing; recovers what the last run left.
-    pub fn open(
-        world: &World,
-        config: StoreConfig,
-    ) -> Result<(Arc<LogStore>, RecoveryReport), OpenError> {
-        let disk = &world.disk;
-        for dir in [SLOT_DIR, "meta", "seg"] {
-            disk.create_dir(dir)?;
-        }
-        match disk.open("lock", OpenMode::CreateNew) {
-            Ok(_) | Err(DiskError::AlreadyExists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let lock_file = disk.lock("lock").map_err(|error| match error {
-            DiskError::Locked { .. } => OpenError::InUse { root: disk.root() },
-            error => error.into(),
-        })?;
-        let mut slots = Slots::new(config.slot_bytes, Arc::clone(&world.random));
-        for number in 0..config.slots {
-            slots.add(
-                number,
-                create_slot(&**disk, number, config.slot_bytes)?,
-                None,
-            );
-        }
-        let shared = Arc::new(Shared {
+impl Shared {
+    pub fn new(parts: Parts) -> Shared {
+        let config = parts.config;
+        let next = parts.meta.manifest.next_id();
+        Shared {
             staging: Staging::new(config.staging_bytes, config.staging_buffers, 1),
             descriptors: Descriptors::new(config.descriptors),
+            metrics: Metrics::default(),
             partitions: RwLock::default(),
-            next_partition: AtomicU64::new(1),
-            writer: Mutex::new(WriterCore {
-                slots,
-                log: Box::new(BlockingWriter::new(Arc::clone(&world.clock))),
-                previous_crc: 0,
-                stalled: false,
-                outcomes: Vec::new(),
-                waiting: None,
-            }),
+            by_id: RwLock::default(),
+            next_partition: AtomicU64::new(next.0),
+            meta: RwLock::new(parts.meta),
+            checkpointer: Mutex::default(),
+            checkpoint_requested: AtomicBool::new(false),
+            writer: Mutex::new(parts.writer),
             queue: Mutex::default(),
             applying: Mutex::default(),
+            broken: Mutex::default(),
+            unsynced: Mutex::default(),
+            unsynced_dirs: Mutex::default(),
+            unlinks: Mutex::default(),
             flushed: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             durable_moved: Default::default(),
             listeners: RwLock::default(),
             writer_signal: Signal::new(),
+            checkpoint_signal: Signal::new(),
+            upkeep_signal: Signal::new(),
+            trickle_signal: Signal::new(),
+            retention_signal: Signal::new(),
+            scrub_signal: Signal::new(),
             closing: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            free_bytes: AtomicU64::new(u64::MAX),
+            ballast: AtomicBool::new(parts.ballast),
+            settings: Mutex::default(),
             dead: RwLock::default(),
             is_dead: AtomicBool::new(false),
-            world: world.clone(),
+            world: parts.world,
             config,
-        });
-        let worker = world.spawn.worker(
-            "log-writer",
-            Priority::Urgent,
-            shared.writer_signal.clone(),
-            Box::new(LogWriterLoop(Arc::clone(&shared))),
-        );
-        let store = LogStore {
-            shared,
-            workers: Mutex::new(vec![worker]),
-            _lock: lock_file,
-        };
-        Ok((
-            Arc::new(store),
-            RecoveryReport {
-                created: true,
-                ..RecoveryReport::default()
-            },
-        ))
-    }
-
-    /// Creates a partition. It may be used at once; it is sure to exist after a crash when the
-    /// first append to it, or [`LogStore::wait_durable`] of its creation, is durable.
-    pub fn create_partition(
-        &self,
-        key: PartitionKey,
-        settings: LogSettings,
-    ) -> Result<Arc<Partition>, LogError> {
-        let shared = &self.shared;
-        let mut partitions = crate::write_lock(&shared.partitions);
-        if partitions.contains_key(&key) {
-            return Err(LogError::Exists);
-        }
-        let id = PartitionId(shared.next_partition.fetch_add(1, Ordering::Relaxed));
-        let partition = Partition::new(key, id, Arc::clone(shared), settings, 0);
-        let mut body = [0; 20];
-        body[..16].copy_from_slice(&key.topic.0);
-        body[16..].copy_from_slice(&key.partition.to_le_bytes());
-        let header = RecordHeader {
-            kind: RecordKind::Create,
-            leader_epoch: -1,
-            partition: id.0,
-            base_offset: 0,
-            position: 0,
-            length: body.len() as u32,
-            append_time: 0,
-        };
-        partition
-            .state()
-            .log_control(&partition, &header, &body, PartKind::Nothing)?;
-        partitions.insert(key, Arc::clone(&partition));
-        drop(partitions);
-        shared.wake_writer();
-        Ok(partition)
-    }
-
-    /// A partition, if it exists here.
-    pub fn partition(&self, key: &PartitionKey) -> Option<Arc<Partition>> {
-        crate::read_lock(&self.shared.partitions).get(key).cloned()
-    }
-
-    /// All partitions, sorted.
-    pub fn partitions(&self) -> Vec<PartitionKey> {
-        crate::read_lock(&self.shared.partitions)
-            .keys()
-            .copied()
-            .collect()
-    }
-
-    /// Everything up to this LSN is durable and readable.
-    pub fn durable_lsn(&self) -> Lsn {
-        Lsn(self.shared.durable.load(Ordering::Acquire))
-    }
-
-    /// Registers a listener, for the life of the store.
-    pub fn listen_durable(&self, listener: Arc<dyn DurableListener>) {
-        crate::write_lock(&self.shared.listeners).push(listener);
-    }
-
-    /// Copies sealed groups into their segments' page caches, if nobody else is at it: what a
-    /// reactor does before it sleeps, while the disk is busy with the same groups.
-    pub fn gather(&self) {
-        self.shared.gather();
-    }
-
-    /// Blocks until `lsn` is durable. For tests, start-up, shutdown.
-    pub fn wait_durable(&self, lsn: Lsn) -> Result<(), LogError> {
-        self.shared.wait_durable(lsn.0)
-    }
-
-    /// How the directory fares.
-    pub fn health(&self) -> StoreHealth {
-        if let Some(reason) = &*crate::read_lock(&self.shared.dead) {
-            return StoreHealth::Dead(reason.clone());
-        }
-        if self.shared.full.load(Ordering::Relaxed) {
-            StoreHealth::Full
-        } else {
-            StoreHealth::Ok
         }
     }
 
-    /// Writes everything out and stops the workers. Appends fail from here on.
-    pub fn close(&self) -> Result<(), LogError> {
-        let shared = &self.shared;
-        let last = shared.staging.lock().last_lsn();
-        let flushed = shared.wait_durable(last);
-        shared.closing.store(true, Ordering::Release);
-        shared.writer_signal.raise();
-        for worker in lock(&self.workers).drain(..) {
-            worker.join();
-        }
-        crate::write_lock(&shared.partitions).clear();
-        flushed
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
-}
 
-struct LogWriterLoop(Arc<Shared>);
-
-impl Worker for LogWriterLoop {
-    fn step(&mut self) -> Next {
-        let turn = self.0.write_next(&mut lock(&self.0.writer));
-        match turn {
-            Turn::Wrote => Next::Again,
-            _ if self.0.closing.load(Ordering::Acquire) => Next::Done,
-            Turn::Idle => Next::Wait,
-            Turn::LogFull => Next::WaitFor(Duration::from_millis(5)),
-            Turn::Dead => Next::Wait,
-        }
+    pub fn is_dead(&self) -> bool {
+        self.is_dead.load(Ordering::Relaxed)
     }
-}
 
-impl Shared {
+    /// Why the directory is dead.
+    pub fn death(&self) -> String {
+        crate::read_lock(&self.dead).clone().unwrap_or_default()
+    }
+
+    pub fn die(&self, reason: String) {
+        tracing::error!(%reason, "data directory dead: nothing is acknowledged from here on");
+        crate::write_lock(&self.dead).get_or_insert(reason);
+        self.is_dead.store(true, Ordering::Release);
+        self.durable_moved.1.notify_all();
+    }
+
     /// Whether an append may be tried at all.
     pub fn admit(&self, client: bool) -> Result<(), AppendError> {
-        if self.is_dead.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed) {
+        if self.is_dead() || self.is_closing() {
             return Err(AppendError::Dead);
         }
         if client && self.full.load(Ordering::Relaxed) {
@@ -329,224 +215,240 @@ impl Shared {
         self.writer_signal.raise();
     }
 
-    /// Writes the next group, if there is one, and completes what is complete.
-    fn write_next(&self, core: &mut WriterCore) -> Turn {
-        if self.is_dead.load(Ordering::Relaxed) {
-            return Turn::Dead;
+    /// Equal settings are one allocation, for the sake of many partitions.
+    pub fn share_settings(&self, settings: LogSettings) -> Arc<LogSettings> {
+        const REMEMBERED: usize = 64;
+        let mut known = lock(&self.settings);
+        if let Some(same) = known.iter().find(|known| ***known == settings) {
+            return Arc::clone(same);
         }
-        let Some(mut group) = core.waiting.take().or_else(|| self.staging.take()) else {
-            return Turn::Idle;
-        };
-        let Some(place) = core
-            .slots
-            .place(group.block_bytes() as u64, group.lsn, core.stalled)
-        else {
-            core.waiting = Some(group);
-            if !core.stalled {
-                core.stalled = true;
-                self.staging.stall(true);
-            }
-            return Turn::LogFull;
-        };
-        let flags = if place.first { FIRST_OF_SLOT } else { 0 };
-        let previous_crc = core.previous_crc;
-        core.previous_crc = self.seal(&mut group, &place, flags, previous_crc, 0);
-        let group = Arc::new(group);
-        lock(&self.queue).push_back(Arc::clone(&group));
-        let sealed = SealedGroup {
-            group,
-            file: place.file,
-            position: place.position,
-        };
-        let failed = match self.flush(core, sealed) {
-            Ok(()) => return Turn::Wrote,
-            Err(failed) => failed,
-        };
-        self.die(format!("log write failed: {failed}"));
-        Turn::Dead
+        let fresh = Arc::new(settings);
+        known.truncate(REMEMBERED - 1);
+        known.insert(0, Arc::clone(&fresh));
+        fresh
     }
 
-    fn seal(
+    /// A name changed in the directory of a partition's segments.
+    pub fn note_dir(&self, id: PartitionId) {
+        lock(&self.unsynced_dirs).insert(segment_dir(id));
+    }
+
+    /// A shard directory was made.
+    pub fn note_dir_of_shards(&self) {
+        lock(&self.unsynced_dirs).insert("seg".to_owned());
+    }
+
+    /// A partition's tail state as the last checkpoint wrote it.
+    pub fn read_tail(&self, id: PartitionId) -> DiskResult<Option<(Vec<u8>, u32)>> {
+        crate::read_lock(&self.meta).tail(id)
+    }
+}
+
+impl LogStore {
+    /// Opens a data directory, creating it if it is new; recovers what the last run left.
+    ///
+    /// # Errors
+    /// Foreign, newer, half-made and damaged directories are refused and left as they are.
+    pub fn open(
+        world: &World,
+        config: StoreConfig,
+    ) -> Result<(Arc<LogStore>, RecoveryReport), OpenError> {
+        let opened = crate::open::open(world, config)?;
+        let shared = opened.shared;
+        let start = |name, priority, signal: &Signal, worker: Box<dyn Worker>| {
+            shared.world.spawn.worker(name, priority, signal.clone(), worker)
+        };
+        let s = || Arc::clone(&shared);
+        let (normal, idle) = (Priority::Normal, Priority::Idle);
+        let upkeep = UpkeepLoop { shared: s(), last_groups: 0 };
+        let workers = vec![
+            start("log-writer", Priority::Urgent, &shared.writer_signal, Box::new(LogWriterLoop(s()))),
+            start("write-back", normal, &shared.trickle_signal, Box::new(TrickleLoop(s()))),
+            start("checkpoint", normal, &shared.checkpoint_signal, Box::new(CheckpointLoop(s()))),
+            start("upkeep", normal, &shared.upkeep_signal, Box::new(upkeep)),
+            start("retention", idle, &shared.retention_signal, Box::new(RetentionLoop::new(s()))),
+            start("scrub", idle, &shared.scrub_signal, Box::new(ScrubLoop::new(s()))),
+        ];
+        let store = LogStore {
+            workers: Mutex::new(workers),
+            identity: opened.identity,
+            _lock: opened.lock,
+            shared,
+        };
+        Ok((Arc::new(store), opened.report))
+    }
+
+    /// The directory's own id, made with it (replication.md R16).
+    pub fn directory_id(&self) -> TopicId {
+        self.identity.directory_id
+    }
+
+    /// Creates a partition. It may be used at once; it is sure to exist after a crash when the
+    /// first append to it is durable.
+    pub fn create_partition(
         &self,
-        group: &mut Group,
-        place: &Place,
-        flags: u16,
-        previous_crc: u32,
-        retired_generation: u64,
-    ) -> u32 {
-        debug_assert_eq!(retired_generation != 0, flags & CONTINUES_RETIRED != 0);
-        let header = BlockHeader {
-            flags,
-            lsn: group.lsn,
-            generation: place.generation,
-            durable_lsn: self.durable.load(Ordering::Acquire),
-            length: group.body_length() as u32,
-            records: group.records(),
-            previous_crc,
-            retired_generation,
+        key: PartitionKey,
+        settings: LogSettings,
+    ) -> Result<Arc<Partition>, LogError> {
+        let shared = &self.shared;
+        if shared.is_dead() || shared.is_closing() {
+            return Err(LogError::Closed);
+        }
+        let mut partitions = crate::write_lock(&shared.partitions);
+        if partitions.contains_key(&key) {
+            return Err(LogError::Exists);
+        }
+        let id = PartitionId(shared.next_partition.fetch_add(1, Ordering::Relaxed));
+        let state = State::new(shared.share_settings(settings), 0);
+        let partition = Partition::new(key, id, Arc::clone(shared), state);
+        let mut body = [0; 20];
+        body[..16].copy_from_slice(&key.topic.0);
+        body[16..].copy_from_slice(&key.partition.to_le_bytes());
+        let header = RecordHeader {
+            kind: RecordKind::Create,
+            leader_epoch: -1,
+            partition: id.0,
+            base_offset: 0,
+            position: 0,
+            length: body.len() as u32,
+            append_time: 0,
         };
-        seal_block(group.block_mut(), &header)
+        partition.state().log_control(&partition, &header, &body, |_| {}, PartKind::Nothing)?;
+        partitions.insert(key, Arc::clone(&partition));
+        drop(partitions);
+        crate::write_lock(&shared.by_id).insert(id, Arc::clone(&partition));
+        shared.wake_writer();
+        Ok(partition)
     }
 
-    fn flush(&self, core: &mut WriterCore, group: SealedGroup) -> Result<(), DiskError> {
-        if core.log.submit(group).is_err() {
-            unreachable!("one group is in flight at a time");
-        }
-        core.log.completed(&mut core.outcomes);
-        for outcome in core.outcomes.drain(..) {
-            match outcome {
-                GroupOutcome::Durable { lsn, .. } => self.flushed.store(lsn.0, Ordering::Release),
-                GroupOutcome::Failed { error, .. } => return Err(error),
-            }
-        }
-        let mut applied = lock(&self.applying);
-        self.gather_all(&mut applied);
-        self.complete(&mut applied);
-        Ok(())
+    /// A partition, if it exists here.
+    pub fn partition(&self, key: &PartitionKey) -> Option<Arc<Partition>> {
+        crate::read_lock(&self.shared.partitions).get(key).cloned()
     }
 
-    /// Gathers what is sealed, unless somebody else does.
+    /// All partitions, sorted.
+    pub fn partitions(&self) -> Vec<PartitionKey> {
+        crate::read_lock(&self.shared.partitions).keys().copied().collect()
+    }
+
+    /// Deletes a partition: it takes no more appends and serves no more reads at once; its files go
+    /// when the returned LSN is durable. The key may be used again at once.
+    pub fn delete_partition(&self, key: &PartitionKey) -> Result<Lsn, LogError> {
+        let mut partitions = crate::write_lock(&self.shared.partitions);
+        let partition = partitions.get(key).ok_or(LogError::Closed)?;
+        let lsn = partition.delete()?;
+        let id = partition.id();
+        partitions.remove(key);
+        drop(partitions);
+        crate::write_lock(&self.shared.by_id).remove(&id);
+        Ok(lsn)
+    }
+
+    /// Everything up to this LSN is durable and readable.
+    pub fn durable_lsn(&self) -> Lsn {
+        Lsn(self.shared.durable.load(Ordering::Acquire))
+    }
+
+    /// The LSN of the newest append: what to wait for to have everything durable.
+    pub fn last_lsn(&self) -> Lsn {
+        Lsn(self.shared.staging.lock().last_lsn())
+    }
+
+    /// Registers a listener, for the life of the store.
+    pub fn listen_durable(&self, listener: Arc<dyn DurableListener>) {
+        crate::write_lock(&self.shared.listeners).push(listener);
+    }
+
+    /// Copies sealed groups into their segments' page caches, if nobody else is at it: what a
+    /// reactor does before it sleeps, while the disk is busy with the same groups.
     pub fn gather(&self) {
-        if let Ok(mut applied) = self.applying.try_lock() {
-            self.gather_all(&mut applied);
-            self.complete(&mut applied);
+        self.shared.gather();
+    }
+
+    /// Blocks until `lsn` is durable. For tests, start-up, shutdown.
+    pub fn wait_durable(&self, lsn: Lsn) -> Result<(), LogError> {
+        self.shared.wait_durable(lsn.0)
+    }
+
+    /// Moves everything appended so far from the log into segments and manifest. Happens by itself;
+    /// for tests and tools.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        self.shared.checkpoint()
+    }
+
+    /// One round of retention over all partitions, as of `now_ms`. Happens by itself; for tests and
+    /// tools.
+    pub fn retain(&self, now_ms: i64) {
+        self.shared.retain_all(now_ms);
+    }
+
+    /// Reads all sealed segments against their checksums; how many ranges are damaged. Happens by
+    /// itself, slowly; for tests and tools.
+    pub fn scrub(&self) -> u64 {
+        self.shared.scrub_all()
+    }
+
+    /// How the directory fares.
+    pub fn health(&self) -> StoreHealth {
+        if self.shared.is_dead() {
+            return StoreHealth::Dead(self.shared.death());
+        }
+        if self.shared.full.load(Ordering::Relaxed) { StoreHealth::Full } else { StoreHealth::Ok }
+    }
+
+    /// The counters, as of now.
+    pub fn metrics(&self) -> StoreMetrics {
+        let shared = &self.shared;
+        let (slots, slots_free) = {
+            let core = lock(&shared.writer);
+            (core.slots.count() as u64, core.slots.free() as u64)
+        };
+        StoreMetrics {
+            slots,
+            slots_free,
+            descriptors: shared.descriptors.open() as u64,
+            free_bytes: shared.free_bytes.load(Ordering::Relaxed),
+            partitions: crate::read_lock(&shared.partitions).len() as u64,
+            ..shared.metrics.snapshot()
         }
     }
 
-    fn gather_all(&self, applied: &mut Applied) {
-        loop {
-            let next = lock(&self.queue)
-                .iter()
-                .find(|group| group.lsn > applied.lsn)
-                .cloned();
-            let Some(group) = next else {
-                return;
-            };
-            for entry in &group.entries {
-                if let Err(error) = self.gather_entry(&group, entry) {
-                    self.die(format!("segment write failed: {error}"));
-                }
-                entry.partition.note_gathered(group.parts_of(entry));
-            }
-            applied.lsn = group.lsn;
+    /// Writes everything out, notes the clean stop, stops the workers. Appends fail from here on.
+    pub fn close(&self) -> Result<(), LogError> {
+        let shared = &self.shared;
+        if shared.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
         }
+        let done = self.shut();
+        for signal in [
+            &shared.writer_signal,
+            &shared.checkpoint_signal,
+            &shared.upkeep_signal,
+            &shared.trickle_signal,
+            &shared.retention_signal,
+            &shared.scrub_signal,
+        ] {
+            signal.raise();
+        }
+        for worker in lock(&self.workers).drain(..) {
+            worker.join();
+        }
+        // Partitions and store hold each other.
+        crate::write_lock(&shared.partitions).clear();
+        crate::write_lock(&shared.by_id).clear();
+        done
     }
 
-    fn gather_entry(&self, group: &Group, entry: &GroupEntry) -> DiskResult<()> {
-        const SLICES_MAX: usize = 64;
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let (mut count, mut segment, mut start, mut end) = (0, 0, 0, 0);
-        let id = entry.partition.id();
-        for part in group.parts_of(entry) {
-            let PartKind::Bytes {
-                from,
-                length,
-                position,
-            } = part.kind
-            else {
-                continue;
-            };
-            if count == SLICES_MAX || (count > 0 && (segment != part.segment || end != position)) {
-                self.create_segment(id, segment)?
-                    .write_vectored_at(&slices[..count], start)?;
-                count = 0;
-            }
-            if count == 0 {
-                (segment, start) = (part.segment, position);
-            }
-            slices[count] = IoSlice::new(group.bytes(from, length));
-            count += 1;
-            end = position + u64::from(length);
-        }
-        if count > 0 {
-            self.create_segment(id, segment)?
-                .write_vectored_at(&slices[..count], start)?;
-        }
-        Ok(())
-    }
-
-    /// Moves the durable LSN over all groups that are both flushed and gathered.
-    fn complete(&self, applied: &mut Applied) {
-        loop {
-            let flushed = self.flushed.load(Ordering::Acquire);
-            let mut queue = lock(&self.queue);
-            let due = queue
-                .front()
-                .is_some_and(|front| front.lsn <= flushed && front.lsn <= applied.lsn);
-            let Some(group) = due.then(|| queue.pop_front()).flatten() else {
-                return;
-            };
-            drop(queue);
-            let mut woken = Vec::new();
-            for entry in &group.entries {
-                entry
-                    .partition
-                    .note_completed(group.parts_of(entry), &mut woken);
-            }
-            let lsn = group.lsn;
-            self.staging.recycle(group);
-            self.durable.store(lsn, Ordering::Release);
-            drop(lock(&self.durable_moved.0));
-            self.durable_moved.1.notify_all();
-            for listener in &*crate::read_lock(&self.listeners) {
-                listener.durable(Lsn(lsn));
-            }
-            wake(woken);
-        }
-    }
-
-    /// Blocks until `lsn` is durable; does the log writer's work itself where it can, so that it
-    /// also ends where nobody else runs.
-    pub fn wait_durable(&self, lsn: u64) -> Result<(), LogError> {
-        while self.durable.load(Ordering::Acquire) < lsn {
-            if self.is_dead.load(Ordering::Relaxed) {
-                let reason = crate::read_lock(&self.dead).clone().unwrap_or_default();
-                return Err(LogError::Dead(reason));
-            }
-            if let Ok(mut core) = self.writer.try_lock() {
-                self.write_next(&mut core);
-                continue;
-            }
-            let guard = lock(&self.durable_moved.0);
-            if self.durable.load(Ordering::Acquire) < lsn {
-                let limit = Duration::from_millis(1);
-                drop(self.durable_moved.1.wait_timeout(guard, limit));
-            }
+    fn shut(&self) -> Result<(), LogError> {
+        let shared = &self.shared;
+        shared.wait_durable(self.last_lsn().0)?;
+        shared.checkpoint()?;
+        let core = lock(&shared.writer);
+        let empty = shared.staging.is_empty();
+        let replay_from = crate::read_lock(&shared.meta).manifest.replay_from.0;
+        if empty && replay_from == core.last_lsn + 1 {
+            write_clean_stop(&*shared.world.disk, core.last_lsn, core.previous_crc)?;
         }
         Ok(())
-    }
-
-    fn die(&self, reason: String) {
-        tracing::error!(%reason, "data directory dead: nothing is acknowledged from here on");
-        let mut dead = crate::write_lock(&self.dead);
-        dead.get_or_insert(reason);
-        self.is_dead.store(true, Ordering::Release);
-        drop(dead);
-        self.durable_moved.1.notify_all();
-    }
-
-    /// A segment's file, which exists.
-    pub fn open_segment(&self, id: PartitionId, base: i64) -> DiskResult<Arc<dyn File>> {
-        self.descriptors.file((id.0, base), || {
-            self.world
-                .disk
-                .open(&segment_path(id, base), OpenMode::ReadWrite)
-        })
-    }
-
-    /// A segment's file, created at its first byte.
-    fn create_segment(&self, id: PartitionId, base: i64) -> DiskResult<Arc<dyn File>> {
-        let disk = &self.world.disk;
-        self.descriptors.file((id.0, base), || {
-            let path = segment_path(id, base);
-            match disk.open(&path, OpenMode::CreateNew) {
-                Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite),
-                Err(DiskError::NotFound { .. }) => {
-                    disk.create_dir(&segment_dir(id))?;
-                    disk.open(&path, OpenMode::CreateNew)
-                }
-                other => other,
-            }
-        })
     }
 }

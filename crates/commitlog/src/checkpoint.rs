@@ -1,0 +1,441 @@
+//! Checkpoints: what the log holds becomes durable in segments and manifest, and its slots are
+//! free again.
+//!
+//! A checkpoint is of one LSN, exactly: it ends a period, waits until that period's groups are
+//! complete, and takes each changed partition as it was at the period's end ([`State::enter`] keeps
+//! that aside where appends went on). It never waits for room in the log beyond what was staged
+//! already, for which a slot is kept.
+//!
+//! When a segment's sync fails, the kernel may have dropped the pages and marked them clean. The
+//! file is not trusted past the last checkpoint: it is written anew from the log (storage.md 8).
+//!
+//! [`State::enter`]: crate::partition::State::enter
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use stdx::Writer;
+use wire::ids::Offset;
+use world::disk::{DiskError, DiskResult};
+use world::{File, Instant, OpenMode};
+
+use crate::block::{BLOCK_HEADER_BYTES, RecordKind, Records};
+use crate::commit::WriterCore;
+use crate::errors::{LogError, OpenError, ReadError};
+use crate::ids::{Lsn, PartitionId};
+use crate::lock;
+use crate::manifest::{Change, PartitionEntry, TailChange};
+use crate::partition::{Capture, Mark, Partition, wake};
+use crate::recover::walk_log;
+use crate::segment::segment_path;
+use crate::slot::{SLOT_DIR, slot_path};
+use crate::store::Shared;
+use crate::truncate::as_log_error;
+use crate::upkeep::UnsyncedFiles;
+
+/// Bytes copied at once when a segment is rebuilt.
+const COPY_BYTES: usize = 256 << 10;
+
+/// One checkpoint at a time.
+#[derive(Default)]
+pub(crate) struct Checkpointer {
+    last: Instant,
+}
+
+impl Shared {
+    /// Makes everything appended so far durable in segments and manifest.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        self.checkpoint_with(&mut lock(&self.checkpointer))
+    }
+
+    /// Asks for a checkpoint now.
+    pub fn request_checkpoint(&self) {
+        self.checkpoint_requested.store(true, Ordering::Release);
+        self.checkpoint_signal.raise();
+    }
+
+    /// Asks for a checkpoint at the next look.
+    pub fn request_checkpoint_later(&self) {
+        self.checkpoint_requested.store(true, Ordering::Release);
+    }
+
+    /// Whether a checkpoint was asked for, or it is time.
+    pub fn checkpoint_due(&self) -> bool {
+        let last = lock(&self.checkpointer).last;
+        self.checkpoint_requested.load(Ordering::Acquire)
+            || self.world.clock.now().since(last) >= self.config.checkpoint_interval
+    }
+
+    pub fn checkpoint_with(&self, checkpointer: &mut Checkpointer) -> Result<(), LogError> {
+        self.checkpoint_requested.store(false, Ordering::Release);
+        checkpointer.last = self.world.clock.now();
+        let (boundary, dirty) = self.staging.lock().end_period();
+        let known = crate::read_lock(&self.meta).manifest.replay_from.0;
+        if dirty.is_empty() && boundary < known && lock(&self.broken).is_empty() {
+            return Ok(());
+        }
+        let done = self.checkpoint_at(boundary, &dirty);
+        match &done {
+            Ok(()) => self.metrics.checkpoints.add(1),
+            Err(_) => {
+                self.metrics.checkpoint_failures.add(1);
+                for partition in &dirty {
+                    let mut state = partition.state();
+                    state.keep_dirty(partition, &mut self.staging.lock());
+                }
+            }
+        }
+        done
+    }
+
+    fn checkpoint_at(&self, boundary: u64, dirty: &[Arc<Partition>]) -> Result<(), LogError> {
+        self.wait_durable(boundary)?;
+        self.repair_broken()?;
+        self.unlink_due();
+        self.sync_segments()?;
+        let captures: Vec<(PartitionId, Option<Capture>)> = dirty
+            .iter()
+            .map(|partition| (partition.id(), partition.state().fetch_capture(partition)))
+            .collect();
+        let obsolete = self.write_manifest(boundary, captures)?;
+        for partition in dirty {
+            let meta = crate::read_lock(&self.meta);
+            let names = meta.manifest.partition(partition.id()).map(|entry| entry.segments.clone());
+            drop(meta);
+            partition.state().drop_footers(&names.unwrap_or_default());
+        }
+        for (id, base, revision) in obsolete {
+            let path = segment_path(id, base, revision);
+            drop(self.world.disk.unlink(&path));
+            self.note_dir(id);
+        }
+        self.free_slots(boundary);
+        Ok(())
+    }
+
+    /// Syncs every segment written since the last time, rebuilding those whose sync failed.
+    fn sync_segments(&self) -> Result<(), LogError> {
+        let files = std::mem::take(&mut *lock(&self.unsynced));
+        if let Err(error) = self.sync_files(&files) {
+            tracing::error!(%error, "segment sync failed: rebuilding from the log");
+            self.metrics.segment_failures.add(1);
+            // Which file it was is not known for certain: none is trusted.
+            let by_id = crate::read_lock(&self.by_id);
+            let mut broken = lock(&self.broken);
+            for (id, _) in files.keys() {
+                if let Some(partition) = by_id.get(id) {
+                    partition.state().broken = true;
+                    broken.insert(*id, Arc::clone(partition));
+                }
+            }
+            drop(broken);
+            drop(by_id);
+            self.repair_broken()?;
+        }
+        let dirs = std::mem::take(&mut *lock(&self.unsynced_dirs));
+        for dir in &dirs {
+            if let Err(error) = self.world.disk.sync_dir(dir) {
+                lock(&self.unsynced_dirs).extend(dirs.iter().cloned());
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_files(&self, files: &UnsyncedFiles) -> DiskResult<()> {
+        if files.len() > self.config.sync_each_max {
+            return self.world.disk.sync_fs();
+        }
+        for (id, base) in files.keys() {
+            let revision = match crate::read_lock(&self.by_id).get(id) {
+                Some(partition) => partition.state().revision_of(*base),
+                None => continue,
+            };
+            match self.open_segment(*id, *base, revision) {
+                Ok(file) => file.sync_data()?,
+                // Cut away or trimmed meanwhile.
+                Err(DiskError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what changed to the manifest; the files it does not name any more because another
+    /// one took their place.
+    fn write_manifest(
+        &self,
+        boundary: u64,
+        captures: Vec<(PartitionId, Option<Capture>)>,
+    ) -> Result<Vec<(PartitionId, i64, u32)>, LogError> {
+        let mut changes = Vec::new();
+        let mut tails = Writer::new();
+        let mut obsolete = Vec::new();
+        let meta = crate::read_lock(&self.meta);
+        // A deleted partition goes before another one takes its key.
+        for (id, _) in captures.iter().filter(|(_, capture)| capture.is_none()) {
+            if meta.manifest.partition(*id).is_some() {
+                changes.push(Change::RemovePartition(*id));
+            }
+        }
+        for (id, capture) in captures {
+            let Some(capture) = capture else {
+                continue;
+            };
+            let known = meta.manifest.partition(id);
+            changes_of(known, capture, &mut changes, &mut tails, &mut obsolete);
+        }
+        drop(meta);
+        let mut meta = crate::write_lock(&self.meta);
+        let written = meta.append(Lsn(boundary + 1), &changes, tails.as_slice());
+        written.map_err(|error| self.meta_error(error))?;
+        if meta.wants_fold() {
+            // The delta is durable: a fold that fails costs nothing.
+            if let Err(error) = meta.fold() {
+                tracing::warn!(%error, "manifest snapshot not written");
+            }
+        }
+        Ok(obsolete)
+    }
+
+    fn meta_error(&self, error: OpenError) -> LogError {
+        match error {
+            OpenError::Disk(error) => LogError::Disk(error),
+            // Our own state contradicts the manifest: nothing more may be promised.
+            other => {
+                self.die(format!("manifest: {other}"));
+                LogError::Corrupt(other.to_string())
+            }
+        }
+    }
+
+    fn free_slots(&self, boundary: u64) {
+        let mut core = lock(&self.writer);
+        let retired = core.slots.free_through(boundary);
+        self.unstall(&mut core);
+        drop(core);
+        for number in retired {
+            // Its place is taken by a new file, made by the upkeep.
+            drop(self.world.disk.unlink(&slot_path(number)));
+            drop(self.world.disk.sync_dir(SLOT_DIR));
+            self.upkeep_signal.raise();
+        }
+        self.writer_signal.raise();
+    }
+
+    /// Takes appends again if there is room.
+    pub fn unstall(&self, core: &mut WriterCore) {
+        if core.stalled && core.slots.has_room() {
+            core.stalled = false;
+            self.staging.stall(false);
+        }
+    }
+
+    /// Rebuilds the segments of partitions whose segment writes failed.
+    fn repair_broken(&self) -> Result<(), LogError> {
+        loop {
+            let next = lock(&self.broken).first_key_value().map(|(_, partition)| partition.clone());
+            let Some(partition) = next else {
+                return Ok(());
+            };
+            if !partition.state().gone {
+                self.rebuild(&partition)?;
+                self.metrics.rebuilds.add(1);
+            }
+            lock(&self.broken).remove(&partition.id());
+        }
+    }
+
+    /// Writes the partition's segments anew, as far as they changed since the last checkpoint: what
+    /// was durable then from the old file, the rest from the log.
+    fn rebuild(&self, partition: &Arc<Partition>) -> Result<(), LogError> {
+        let slots = lock(&self.writer).slots.files();
+        let mut applied = lock(&self.applying);
+        let durable = self.durable.load(Ordering::Acquire);
+        let (from, known) = {
+            let meta = crate::read_lock(&self.meta);
+            (meta.manifest.replay_from.0, meta.manifest.partition(partition.id()).cloned())
+        };
+        let mut rebuilt = Rebuilt { shared: self, partition, files: BTreeMap::new(), at: start_mark(known.as_ref()) };
+        walk_log(&slots, self.config.slot_bytes, from, durable, |header, block| {
+            let body = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.length as usize];
+            for record in Records::new(body) {
+                let record = record.map_err(|bad| ReadError::Corrupt {
+                    offset: Offset::NONE,
+                    reason: format!("block {}, byte {}", header.lsn, bad.at),
+                })?;
+                if record.header.partition == partition.id().0 {
+                    rebuilt.apply(&record)?;
+                }
+            }
+            Ok::<(), ReadError>(())
+        })
+        .map_err(as_log_error)?;
+        let (at, files) = (rebuilt.at, rebuilt.files);
+        for (file, _) in files.values() {
+            file.sync_data()?;
+        }
+        self.note_dir(partition.id());
+        let mut state = partition.state();
+        for (base, (file, revision)) in files {
+            state.set_revision(base, revision);
+            self.descriptors.insert((partition.id().0, base), file);
+            self.forget_written(partition.id(), base);
+        }
+        let mark = at.min(state.end);
+        state.broken = false;
+        state.gathered = mark;
+        state.completed = mark;
+        let waiters = state.raise_watermark(mark.offset);
+        drop(state);
+        wake(waiters);
+        // Groups that are gathered and not durable yet are gathered again, into the new files.
+        applied.lsn = applied.lsn.min(durable);
+        self.gather_all(&mut applied);
+        Ok(())
+    }
+}
+
+fn start_mark(known: Option<&PartitionEntry>) -> Mark {
+    known.map_or_else(Mark::default, |entry| Mark {
+        offset: entry.record.end.0,
+        segment: entry.record.active_base.0,
+        position: u64::from(entry.record.active_bytes),
+    })
+}
+
+/// Segments that are being written anew.
+struct Rebuilt<'a> {
+    shared: &'a Shared,
+    partition: &'a Partition,
+    files: BTreeMap<i64, (Arc<dyn File>, u32)>,
+    at: Mark,
+}
+
+impl Rebuilt<'_> {
+    fn apply(&mut self, record: &crate::block::Record<'_>) -> Result<(), ReadError> {
+        let header = &record.header;
+        match header.kind {
+            RecordKind::Batch => {
+                let file = self.file(self.at.segment, header.position)?;
+                file.write_at(record.body, header.position)?;
+                let head = crate::batch_head::BatchHead::parse(record.body);
+                self.at.offset = head.map_or(self.at.offset, |head| head.end());
+                self.at.position = header.position + u64::from(header.length);
+            }
+            RecordKind::Roll => {
+                let footer = self.partition.state().footer_of(self.at.segment);
+                if let Some(footer) = footer {
+                    self.file(self.at.segment, header.position)?
+                        .write_at(&footer, header.position)?;
+                }
+                let offset = header.base_offset;
+                self.at = Mark { offset, segment: offset, position: 0 };
+            }
+            RecordKind::Truncate => {
+                let base = record.body.first_chunk().map_or(0, |base| i64::from_le_bytes(*base));
+                self.files.retain(|known, _| *known <= base);
+                self.file(base, header.position)?.truncate(header.position)?;
+                let position = header.position;
+                self.at = Mark { offset: header.base_offset, segment: base, position };
+            }
+            RecordKind::Create => {
+                let offset = header.base_offset;
+                self.at = Mark { offset, segment: offset, position: 0 };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The new file of a segment, with `copy` bytes of the old one if it is begun now.
+    fn file(&mut self, base: i64, copy: u64) -> Result<Arc<dyn File>, ReadError> {
+        if let Some((file, _)) = self.files.get(&base) {
+            return Ok(Arc::clone(file));
+        }
+        let disk = &self.shared.world.disk;
+        let id = self.partition.id();
+        let old = self.partition.state().revision_of(base);
+        let revision = old + 1;
+        let path = segment_path(id, base, revision);
+        match disk.unlink(&path) {
+            Ok(()) | Err(DiskError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = disk.open(&path, OpenMode::CreateNew)?;
+        if copy > 0 {
+            let source = disk.open(&segment_path(id, base, old), OpenMode::Read)?;
+            let mut buffer = vec![0; COPY_BYTES];
+            let mut at = 0;
+            while at < copy {
+                let wanted = buffer.len().min((copy - at) as usize);
+                let read = source.read_at(&mut buffer[..wanted], at)?;
+                if read == 0 {
+                    return Err(ReadError::Corrupt {
+                        offset: Offset(base),
+                        reason: format!("the segment ends at {at}, a checkpoint saw {copy}"),
+                    });
+                }
+                file.write_at(&buffer[..read], at)?;
+                at += read as u64;
+            }
+        }
+        self.files.insert(base, (Arc::clone(&file), revision));
+        Ok(file)
+    }
+}
+
+/// What a capture changes in the manifest.
+fn changes_of(
+    known: Option<&PartitionEntry>,
+    capture: Capture,
+    changes: &mut Vec<Change>,
+    tails: &mut Writer,
+    obsolete: &mut Vec<(PartitionId, i64, u32)>,
+) {
+    let id = capture.record.id;
+    let none = Box::default();
+    let before = known.map_or(&none, |known| &known.segments);
+    for segment in before {
+        if !capture.sealed.iter().any(|kept| kept.base == segment.base) {
+            changes.push(Change::RemoveSegment(id, segment.base));
+        }
+    }
+    let tail = if capture.tail_kept {
+        TailChange::Kept
+    } else if capture.tail.is_empty() {
+        TailChange::None
+    } else {
+        let at = tails.len() as u64;
+        tails.raw(&capture.tail);
+        TailChange::Here { at, length: capture.tail.len() as u32, crc: capture.tail_crc }
+    };
+    changes.push(Change::PutPartition { record: capture.record, tail });
+    for segment in &capture.sealed {
+        if before.binary_search_by_key(&segment.base, |known| known.base).is_ok_and(|at| before[at] == *segment)
+        {
+            continue;
+        }
+        changes.push(Change::PutSegment(id, *segment));
+    }
+    // Another file of the same segment took its place.
+    let Some(known) = known else {
+        return;
+    };
+    let revisions = before
+        .iter()
+        .map(|segment| (segment.base, segment.revision))
+        .chain([(known.record.active_base, known.record.active_revision)]);
+    for (base, revision) in revisions {
+        let now = capture
+            .sealed
+            .iter()
+            .map(|segment| (segment.base, segment.revision))
+            .chain([(capture.record.active_base, capture.record.active_revision)])
+            .find(|(kept, _)| *kept == base);
+        if now.is_some_and(|(_, now)| now != revision) {
+            obsolete.push((id, base.0, revision));
+        }
+    }
+}

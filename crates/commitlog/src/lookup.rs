@@ -1,0 +1,211 @@
+//! Looking for offsets by time (rules M1, M2): the sparse index names a range, the batches' headers
+//! name a batch, its records name the offset. Only that one batch is decompressed.
+
+use std::sync::Arc;
+
+use wire::batch::BatchView;
+use wire::ids::{LeaderEpoch, Offset};
+use wire::record::BatchRecords;
+
+use crate::batch_head::BatchHead;
+use crate::errors::ReadError;
+use crate::index::{Range, SparseIndex};
+use crate::partition::{Partition, State};
+use crate::segment::scan_batches;
+
+/// The most that one batch may decompress to.
+const DECOMPRESSED_MAX: usize = wire::compress::BATCH_DECOMPRESSED_BYTES_MAX;
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    /// The record's own offset.
+    pub offset: Offset,
+    /// Its timestamp, milliseconds.
+    pub timestamp_ms: i64,
+    /// The epoch it was written in.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A segment to look into.
+#[derive(Clone, Copy)]
+struct Candidate {
+    base: i64,
+    max_timestamp: i64,
+    active: bool,
+}
+
+impl Partition {
+    /// The first record at or after the log start whose timestamp is at or above `target_ms`, below
+    /// the end (rule M2); the caller compares it with what may be read. `None`: there is none.
+    pub fn offset_for_timestamp(
+        &self,
+        target_ms: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (start, end, candidates) = self.state().candidates();
+        for candidate in candidates {
+            if candidate.max_timestamp < target_ms && !candidate.active {
+                continue;
+            }
+            let Some((index, limit)) = self.index_of(candidate)? else {
+                continue;
+            };
+            let mut range = index.find_timestamp(target_ms, Offset(start));
+            while let Some(found) = range {
+                let record = self.search(candidate.base, &found, limit, |head| {
+                    head.max_timestamp >= target_ms && head.end() > start
+                }, |offset, timestamp| timestamp >= target_ms && offset >= start && offset < end)?;
+                if record.is_some() {
+                    return Ok(record);
+                }
+                range = index
+                    .range_at(found.end_position)
+                    .and_then(|next| index.find_timestamp(target_ms, next.first_offset));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the highest timestamp of the log (rule M1, −3).
+    pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+        let (start, _, candidates) = self.state().candidates();
+        let mut best: Option<(Candidate, Range, u64)> = None;
+        for candidate in candidates {
+            if best.is_some_and(|(_, range, _)| range.max_timestamp_ms >= candidate.max_timestamp) {
+                continue;
+            }
+            let Some((index, limit)) = self.index_of(candidate)? else {
+                continue;
+            };
+            let highest = index
+                .ranges()
+                .filter(|range| i64::from(range.end_position) > 0)
+                .max_by(|a, b| {
+                    a.max_timestamp_ms
+                        .cmp(&b.max_timestamp_ms)
+                        .then(b.position.cmp(&a.position))
+                });
+            if let Some(range) = highest
+                && best.is_none_or(|(_, known, _)| range.max_timestamp_ms > known.max_timestamp_ms)
+            {
+                best = Some((candidate, range, limit));
+            }
+        }
+        let Some((candidate, range, limit)) = best else {
+            return Ok(None);
+        };
+        let highest = range.max_timestamp_ms;
+        self.search(
+            candidate.base,
+            &range,
+            limit,
+            |head| head.max_timestamp >= highest && head.end() > start,
+            |offset, timestamp| timestamp >= highest && offset >= start,
+        )
+    }
+
+    /// When the record at `offset` was appended here, by this node's clock, to within about a
+    /// second; `None` if that is not known any more.
+    pub fn append_time_ms(&self, offset: Offset) -> Option<i64> {
+        let mut state = self.state();
+        let in_active = offset.0 >= state.active.base;
+        let live = state.touch(self).ok()?;
+        if in_active {
+            return live.parts.times.append_time_ms(offset);
+        }
+        let at = state.sealed.partition_point(|segment| segment.end() <= offset.0);
+        let record = state.sealed.get(at)?.record;
+        drop(state);
+        let file = self.shared.open_segment(self.id(), record.base.0, record.revision).ok()?;
+        let sealed = crate::segment::read_footer(&*file, &record).ok()??;
+        sealed.parts.times.append_time_ms(offset)
+    }
+
+    fn index_of(&self, candidate: Candidate) -> Result<Option<(Arc<SparseIndex>, u64)>, ReadError> {
+        if candidate.active {
+            let mut state = self.state();
+            let limit = if state.gathered.segment == candidate.base {
+                state.gathered.position
+            } else if state.active.base == candidate.base {
+                return Ok(None);
+            } else {
+                state.end.position
+            };
+            if state.active.base == candidate.base {
+                let live = state.touch(self).map_err(|_| ReadError::Closed)?;
+                return Ok(Some((Arc::new(live.parts.index.clone()), limit)));
+            }
+        }
+        Ok(self.sealed_index(candidate.base)?.map(|index| {
+            let limit = u64::from(index.end_position());
+            (index, limit)
+        }))
+    }
+
+    /// The first record of the first batch in a range that is wanted.
+    fn search(
+        &self,
+        base: i64,
+        range: &Range,
+        limit: u64,
+        wanted: impl Fn(&BatchHead) -> bool,
+        matches: impl Fn(i64, i64) -> bool,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        let revision = self.state().revision_of(base);
+        let file = self.shared.open_segment(self.id(), base, revision)?;
+        let to = u64::from(range.end_position).min(limit);
+        let mut found = None;
+        scan_batches(&*file, u64::from(range.position), to, |head, _, bytes| {
+            if wanted(head) {
+                found = first_match(head, bytes, &matches);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+}
+
+/// The first record of a batch that matches. Where the records cannot be read, the batch stands for
+/// them: its first offset and its highest timestamp.
+fn first_match(
+    head: &BatchHead,
+    bytes: &[u8],
+    matches: &impl Fn(i64, i64) -> bool,
+) -> Option<TimestampedOffset> {
+    let at = |offset, timestamp_ms| TimestampedOffset {
+        offset: Offset(offset),
+        timestamp_ms,
+        leader_epoch: LeaderEpoch(head.leader_epoch),
+    };
+    let view = BatchView::whole(bytes).ok()?;
+    let whole = || Some(at(head.base_offset, head.max_timestamp)).filter(|found| matches(found.offset.0, found.timestamp_ms));
+    let Ok(records) = BatchRecords::open(&view, DECOMPRESSED_MAX) else {
+        return whole();
+    };
+    for record in &records {
+        match record {
+            Ok(record) if matches(record.offset.0, record.timestamp) => {
+                return Some(at(record.offset.0, record.timestamp));
+            }
+            Ok(_) => {}
+            Err(_) => return whole(),
+        }
+    }
+    None
+}
+
+impl State {
+    fn candidates(&self) -> (i64, i64, Vec<Candidate>) {
+        let sealed = self.sealed.iter().map(|segment| Candidate {
+            base: segment.base(),
+            max_timestamp: segment.record.max_timestamp_ms,
+            active: false,
+        });
+        let active = Candidate {
+            base: self.active.base,
+            max_timestamp: self.active.max_timestamp,
+            active: true,
+        };
+        (self.log_start, self.end.offset, sealed.chain([active]).collect())
+    }
+}

@@ -1,0 +1,249 @@
+//! What goes on in the background: the write-back trickle, checkpoints in time, slots in number,
+//! files that are not needed, free space, buffers of a log that fell idle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use world::{Instant, Next, OpenMode, Worker};
+
+use crate::ids::PartitionId;
+use crate::lock;
+use crate::segment::segment_path;
+use crate::slot::create_slot;
+use crate::store::Shared;
+
+/// The trickle leaves a tail shorter than this alone until it is a second old.
+const TRICKLE_BYTES_MIN: u64 = 16 << 10;
+const TRICKLE_AGE_MIN: Duration = Duration::from_secs(1);
+const PAGE: u64 = 4096;
+/// Time between two looks at space, slots and buffers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that vanish from a file at once: discarding mounts stall on one big unlink.
+const UNLINK_STEP: u64 = 64 << 20;
+/// A file that takes space until the disk is full: giving it up makes room for checkpoints.
+pub(crate) const BALLAST: &str = "ballast";
+
+/// A range of a segment written since the last sync.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// A segment with bytes that no checkpoint has synced yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsynced {
+    /// Where the trickle goes on.
+    pub from: u64,
+    pub to: u64,
+    /// When the trickle last went over it.
+    pub since: Instant,
+}
+
+/// Segments not synced yet.
+pub(crate) type UnsyncedFiles = BTreeMap<(PartitionId, i64), Unsynced>;
+
+impl Shared {
+    /// A segment got bytes.
+    pub fn note_written(&self, id: PartitionId, base: i64, written: Written) {
+        let mut unsynced = lock(&self.unsynced);
+        let since = Instant(0);
+        let entry = unsynced.entry((id, base)).or_insert(Unsynced {
+            from: written.from,
+            to: written.to,
+            since,
+        });
+        entry.from = entry.from.min(written.from);
+        entry.to = entry.to.max(written.to);
+    }
+
+    /// A segment's file is gone.
+    pub fn forget_written(&self, id: PartitionId, base: i64) {
+        lock(&self.unsynced).remove(&(id, base));
+    }
+
+    /// One round of the trickle: starts write-back of what was appended since the last, whole pages
+    /// only, since a page under write-back blocks the append that shares it.
+    fn trickle(&self) {
+        let now = self.world.clock.now();
+        let mut due = Vec::new();
+        for (key, file) in lock(&self.unsynced).iter_mut() {
+            let (from, to) = (file.from / PAGE * PAGE, file.to / PAGE * PAGE);
+            let young = to - from < TRICKLE_BYTES_MIN && now.since(file.since) < TRICKLE_AGE_MIN;
+            if to > from && !young {
+                due.push((*key, from, to - from));
+                file.from = to;
+                file.since = now;
+            }
+        }
+        for ((id, base), from, length) in due {
+            // Only files that are open: the trickle must not cost descriptors. An error shows at
+            // the checkpoint's sync, which is what counts.
+            if let Some(file) = self.descriptors.cached((id.0, base)) {
+                drop(file.start_writeback(from, length));
+            }
+        }
+    }
+
+    /// Unlinks files whose trim or deletion is durable.
+    pub fn unlink_due(&self) {
+        loop {
+            let next = lock(&self.unlinks).pop();
+            let Some((id, base, revision)) = next else {
+                return;
+            };
+            if let Err(error) = self.unlink_slowly(id, base, revision) {
+                tracing::warn!(%error, "a segment that is not needed stays");
+            }
+        }
+    }
+
+    fn unlink_slowly(
+        &self,
+        id: PartitionId,
+        base: i64,
+        revision: u32,
+    ) -> world::disk::DiskResult<()> {
+        // A reader may hold the file open and must find its bytes: then only the name goes.
+        let file = match self.descriptors.forget((id.0, base)) {
+            Some(file) => Some(file),
+            None => self.world.disk.open(&segment_path(id, base, revision), OpenMode::ReadWrite).ok(),
+        };
+        if let Some(file) = file {
+            let mut length = file.len()?;
+            while length > UNLINK_STEP && Arc::strong_count(&file) == 1 {
+                length -= UNLINK_STEP;
+                file.truncate(length)?;
+            }
+        }
+        self.unlink_segment(id, base, revision)
+    }
+
+    /// Makes slots until there are as many as configured; one per call.
+    fn make_slot(&self) -> bool {
+        let missing = {
+            let core = lock(&self.writer);
+            let known = core.slots.numbers();
+            if core.slots.count() >= self.config.slots as usize {
+                return false;
+            }
+            (0..).find(|number| !known.contains(number)).unwrap_or(0)
+        };
+        match create_slot(&*self.world.disk, missing, self.config.slot_bytes) {
+            Ok(file) => {
+                let mut core = lock(&self.writer);
+                core.slots.add(missing, file, None);
+                self.unstall(&mut core);
+                drop(core);
+                self.writer_signal.raise();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a slot of the log cannot be made");
+                false
+            }
+        }
+    }
+
+    /// Looks at free space: below the mark, clients' appends are refused until there is more
+    /// (storage.md section 8). The ballast is given up first, so that deletes can be recorded.
+    pub fn look_at_space(&self) {
+        let Ok(space) = self.world.disk.free_space() else {
+            return;
+        };
+        self.free_bytes.store(space.free, Ordering::Relaxed);
+        let marks = self.config.space_marks(space.total);
+        let ballast = self.ballast.load(Ordering::Relaxed);
+        let full = space.free < marks.soft;
+        if full != self.full.swap(full, Ordering::Relaxed) {
+            tracing::warn!(free = space.free, mark = marks.soft, full, "free space");
+        }
+        if space.free < marks.hard && ballast {
+            if self.world.disk.unlink(BALLAST).is_ok() {
+                self.ballast.store(false, Ordering::Relaxed);
+            }
+        } else if !ballast && space.free > marks.soft + self.config.ballast_bytes {
+            self.lay_ballast();
+        }
+    }
+
+    fn lay_ballast(&self) {
+        if self.config.ballast_bytes == 0 {
+            return;
+        }
+        let disk = &self.world.disk;
+        let made = match disk.open(BALLAST, world::OpenMode::CreateNew) {
+            Ok(file) => file.zero_fill(self.config.ballast_bytes).is_ok(),
+            Err(world::DiskError::AlreadyExists { .. }) => true,
+            Err(_) => false,
+        };
+        self.ballast.store(made, Ordering::Relaxed);
+    }
+}
+
+/// The trickle's loop.
+pub(crate) struct TrickleLoop(pub Arc<Shared>);
+
+impl Worker for TrickleLoop {
+    fn step(&mut self) -> Next {
+        if self.0.is_closing() {
+            return Next::Done;
+        }
+        self.0.trickle();
+        // Nothing was written: sleep until something is.
+        if lock(&self.0.unsynced).is_empty() {
+            return Next::WaitFor(TRICKLE_AGE_MIN);
+        }
+        Next::WaitFor(self.0.config.trickle_interval)
+    }
+}
+
+/// Slots, files, space and buffers.
+pub(crate) struct UpkeepLoop {
+    pub shared: Arc<Shared>,
+    pub last_groups: u64,
+}
+
+impl Worker for UpkeepLoop {
+    fn step(&mut self) -> Next {
+        let shared = &self.shared;
+        if shared.is_closing() {
+            return Next::Done;
+        }
+        if shared.make_slot() {
+            return Next::Again;
+        }
+        shared.unlink_due();
+        shared.look_at_space();
+        let groups = shared.metrics.groups.value();
+        if std::mem::replace(&mut self.last_groups, groups) == groups {
+            shared.staging.release_spare();
+        }
+        Next::WaitFor(LOOK_EVERY)
+    }
+}
+
+/// Checkpoints: in time, or when asked for.
+pub(crate) struct CheckpointLoop(pub Arc<Shared>);
+
+impl Worker for CheckpointLoop {
+    fn step(&mut self) -> Next {
+        let shared = &self.0;
+        if shared.is_closing() {
+            return Next::Done;
+        }
+        if !shared.checkpoint_due() {
+            return Next::WaitFor(shared.config.checkpoint_interval);
+        }
+        match shared.checkpoint() {
+            Ok(()) => Next::WaitFor(shared.config.checkpoint_interval),
+            Err(error) => {
+                tracing::warn!(%error, "checkpoint failed; the log keeps everything until one succeeds");
+                shared.request_checkpoint_later();
+                Next::WaitFor(LOOK_EVERY)
+            }
+        }
+    }
+}
