@@ -396,6 +396,14 @@ impl Shared {
                 Some(Turn::Wrote | Turn::Dead) => continue,
                 Some(Turn::LogFull) => {
                     full += 1;
+                    // At the very first start the other slots may not be made yet.
+                    let mut made = false;
+                    while self.make_slot() {
+                        made = true;
+                    }
+                    if made {
+                        continue;
+                    }
                     let freed = match self.checkpointer.try_lock() {
                         Ok(mut checkpointer) => self.checkpoint_with(&mut checkpointer).is_ok(),
                         // A checkpoint is under way; if it is our own caller, the groups already

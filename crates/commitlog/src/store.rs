@@ -78,7 +78,7 @@ pub struct LogStore {
     pub(crate) shared: Arc<Shared>,
     workers: Mutex<Vec<Box<dyn WorkerHandle>>>,
     identity: DirectoryIdentity,
-    _lock: Box<dyn DiskLock>,
+    directory: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
 pub(crate) struct Shared {
@@ -272,7 +272,7 @@ impl LogStore {
         let store = LogStore {
             workers: Mutex::new(workers),
             identity: opened.identity,
-            _lock: opened.lock,
+            directory: Mutex::new(Some(opened.lock)),
             shared,
         };
         Ok((Arc::new(store), opened.report))
@@ -436,6 +436,7 @@ impl LogStore {
         // Partitions and store hold each other.
         crate::write_lock(&shared.partitions).clear();
         crate::write_lock(&shared.by_id).clear();
+        drop(lock(&self.directory).take());
         done
     }
 

@@ -122,7 +122,7 @@ impl Shared {
     }
 
     /// Makes slots until there are as many as configured; one per call.
-    fn make_slot(&self) -> bool {
+    pub fn make_slot(&self) -> bool {
         let missing = {
             let core = lock(&self.writer);
             let known = core.slots.numbers();
