@@ -242,6 +242,17 @@ impl StagingState {
         if self.stalled {
             return Err(NoRoom);
         }
+        self.find_room(length, self.buffers_max)
+    }
+
+    /// As [`StagingState::make_room`], for a small record that must not be refused: it may take a
+    /// buffer beyond the limit, and part of the slot that is kept for a full log.
+    pub fn force_room(&mut self, length: usize) {
+        let found = self.find_room(length, usize::MAX);
+        assert!(found.is_ok(), "a small record fits into a fresh buffer");
+    }
+
+    fn find_room(&mut self, length: usize, buffers_max: usize) -> Result<(), NoRoom> {
         if self.open.as_ref().is_some_and(|open| open.room() >= length) {
             return Ok(());
         }
@@ -253,7 +264,7 @@ impl StagingState {
             Group::new(BLOCK_HEADER_BYTES + length)
         } else if let Some(spare) = self.spare.pop() {
             spare
-        } else if self.buffers < self.buffers_max {
+        } else if self.buffers < buffers_max {
             self.buffers += 1;
             Group::new(self.buffer_bytes)
         } else {
@@ -398,6 +409,7 @@ impl Staging {
         let group = Arc::into_inner(group);
         let mut state = self.lock();
         match group {
+            Some(_) if ordinary && state.buffers > state.buffers_max => state.buffers -= 1,
             Some(mut group) if ordinary => {
                 group.clear();
                 state.spare.push(group);

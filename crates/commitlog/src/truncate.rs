@@ -74,27 +74,19 @@ impl Partition {
             end_position: position,
             incarnation: state.incarnation,
         };
-        loop {
-            let mut staging = self.shared.staging.lock();
-            if staging.make_room(RECORD_HEADER_BYTES + body.len()).is_err() {
-                // Nothing of this partition is staged or in flight, so its lock hinders nobody.
-                let last = staging.last_lsn();
-                drop(staging);
-                self.shared.wait_durable(last)?;
-                continue;
-            }
-            if staging.period() != period {
-                state.capture = Some(Box::new(before));
-                state.period = staging.period();
-                staging.note_dirty(self);
-            }
-            let Some(live) = state.live.as_mut() else {
-                return Err(LogError::Closed);
-            };
-            let (lsn, _) = staging.push(self, &mut live.hint, &header, &body, effect);
-            state.last_lsn = lsn;
-            return Ok(lsn);
+        let mut staging = self.shared.staging.lock();
+        staging.force_room(RECORD_HEADER_BYTES + body.len());
+        if staging.period() != period {
+            state.capture = Some(Box::new(before));
+            state.period = staging.period();
+            staging.note_dirty(self);
         }
+        let Some(live) = state.live.as_mut() else {
+            return Err(LogError::Closed);
+        };
+        let (lsn, _) = staging.push(self, &mut live.hint, &header, &body, effect);
+        state.last_lsn = lsn;
+        Ok(lsn)
     }
 
     /// Moves the start of the log up to `to` (DeleteRecords, retention): whole segments below it

@@ -208,6 +208,10 @@ impl Expected {
     fn apply(&mut self, did: &Did) {
         match did {
             Did::Append { base, end, bytes } => {
+                let epoch = view(bytes).leader_epoch().0;
+                if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+                    self.epochs.push((epoch, *base));
+                }
                 self.batches.push((*base, *end, bytes.clone()));
                 self.end = *end;
             }
