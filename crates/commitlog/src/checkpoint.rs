@@ -92,23 +92,24 @@ impl Shared {
     fn checkpoint_at(&self, boundary: u64, dirty: &[Arc<Partition>]) -> Result<(), LogError> {
         self.wait_durable(boundary)?;
         self.repair_broken()?;
-        self.unlink_due();
         self.sync_segments()?;
         let captures: Vec<(PartitionId, Option<Capture>)> = dirty
             .iter()
             .map(|partition| (partition.id(), partition.state().fetch_capture(partition)))
             .collect();
-        let obsolete = self.write_manifest(boundary, captures)?;
+        let mut obsolete = self.write_manifest(boundary, captures)?;
         for partition in dirty {
+            let trimmed = partition.state().take_trimmed(boundary);
+            let id = partition.id();
+            obsolete.extend(trimmed.into_iter().map(|(base, revision)| (id, base, revision)));
             let meta = crate::read_lock(&self.meta);
             let names = meta.manifest.partition(partition.id()).map(|entry| entry.segments.clone());
             drop(meta);
             partition.state().drop_footers(&names.unwrap_or_default());
         }
-        for (id, base, revision) in obsolete {
-            let path = segment_path(id, base, revision);
-            drop(self.world.disk.unlink(&path));
-            self.note_dir(id);
+        if !obsolete.is_empty() {
+            lock(&self.unlinks).extend(obsolete);
+            self.upkeep_signal.raise();
         }
         self.free_slots(boundary);
         Ok(())

@@ -360,14 +360,9 @@ impl Shared {
             };
             drop(queue);
             let lsn = group.lsn;
-            let (mut woken, mut unlink) = (Vec::new(), Vec::new());
+            let mut woken = Vec::new();
             for entry in &group.entries {
-                let parts = group.parts_of(entry);
-                entry.partition.note_completed(lsn, parts, &mut woken, &mut unlink);
-            }
-            if !unlink.is_empty() {
-                lock(&self.unlinks).extend(unlink);
-                self.upkeep_signal.raise();
+                entry.partition.note_completed(group.parts_of(entry), &mut woken);
             }
             self.staging.recycle(group);
             self.durable.store(lsn, Ordering::Release);

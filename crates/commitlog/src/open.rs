@@ -80,7 +80,7 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
         }
         None => recovery.replay(&slots, replay_from)?,
     };
-    let mut report = recovery.finish()?;
+    let mut report = recovery.finish(clean.is_some())?;
     report.created = created;
     report.clean = clean.is_some();
     report.torn_tail = end.torn;
@@ -221,6 +221,8 @@ struct Recovery<'a> {
     partitions: BTreeMap<PartitionId, Arc<Partition>>,
     /// Partitions that the log has named, and whether they can still be vouched for.
     named: BTreeMap<PartitionId, bool>,
+    /// Partitions that the log deletes.
+    gone: Vec<Arc<Partition>>,
     report: RecoveryReport,
 }
 
@@ -231,6 +233,7 @@ impl<'a> Recovery<'a> {
             settings: shared.share_settings(LogSettings::default()),
             partitions: BTreeMap::new(),
             named: BTreeMap::new(),
+            gone: Vec::new(),
             report: RecoveryReport::default(),
         }
     }
@@ -326,7 +329,7 @@ impl<'a> Recovery<'a> {
         let gone = state.gone;
         drop(state);
         if gone {
-            self.unlink_trimmed(&partition);
+            self.gone.push(Arc::clone(&partition));
             self.partitions.remove(&id);
         }
         match replayed {
@@ -378,17 +381,28 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn unlink_trimmed(&self, partition: &Partition) {
-        let mut state = partition.state();
-        let trimmed = state.live.as_mut().map(|live| std::mem::take(&mut live.trimmed));
-        drop(state);
-        for (_, base, revision) in trimmed.unwrap_or_default() {
-            lock(&self.shared.unlinks).push((partition.id(), base, revision));
+    /// Removes files that no partition knows: a crash came between a checkpoint and their removal.
+    fn sweep(&self) -> Result<(), OpenError> {
+        let disk = &self.shared.world.disk;
+        let mut known = std::collections::BTreeSet::new();
+        for partition in self.partitions.values().chain(&self.gone) {
+            let id = partition.id();
+            let files = partition.state().files();
+            known.extend(files.into_iter().map(|(base, rev)| segment_path(id, base, rev)));
         }
+        for dir in disk.list("seg")?.into_iter().filter(|entry| entry.is_dir) {
+            for file in disk.list(&format!("seg/{}", dir.name))? {
+                let path = format!("seg/{}/{}", dir.name, file.name);
+                if file.name.ends_with(".seg") && !known.contains(&path) {
+                    disk.unlink(&path)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everything replayed is on the disk and in the page cache: marks and maps.
-    fn finish(mut self) -> Result<RecoveryReport, OpenError> {
+    fn finish(mut self, clean: bool) -> Result<RecoveryReport, OpenError> {
         self.report.partitions = self.partitions.len();
         self.report.replayed_partitions = self.named.len();
         for id in self.named.keys() {
@@ -405,7 +419,6 @@ impl<'a> Recovery<'a> {
             }
             let (base, revision, bytes) = (state.active.base, state.active.revision, state.end.position);
             drop(state);
-            self.unlink_trimmed(partition);
             // The file size is never the log's end, but it must hold all of it.
             if bytes > 0 && !partition.state().broken {
                 let file = self.shared.open_segment(*id, base, revision)?;
@@ -414,6 +427,9 @@ impl<'a> Recovery<'a> {
                     partition.state().suspect = true;
                 }
             }
+        }
+        if !clean {
+            self.sweep()?;
         }
         let partitions: Vec<_> = self.partitions.values().cloned().collect();
         for partition in &partitions {

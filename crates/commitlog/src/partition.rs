@@ -130,6 +130,8 @@ pub(crate) struct State {
     /// The newest epoch in the log.
     pub last_epoch: i32,
     pub incarnation: u32,
+    /// LSN of the last truncation: only one may lie behind the last checkpoint.
+    pub truncated_lsn: u64,
     pub gone: bool,
     /// Changed since the last checkpoint fetched it.
     pub dirty: bool,
@@ -153,7 +155,8 @@ pub(crate) struct Live {
     pub waiters: Vec<Weak<dyn AdvanceWaiter>>,
     /// Files cut away by a truncation, to be removed when it is gathered: base and revision.
     pub cut_away: Vec<(i64, u32)>,
-    /// Files below the log start, to be removed when the trim of this LSN is durable.
+    /// Files below the log start: to be removed when a checkpoint has the trim of this LSN, so that
+    /// recovery finds every file that the manifest names.
     pub trimmed: Vec<(u64, i64, u32)>,
 }
 
@@ -351,27 +354,13 @@ impl Partition {
     }
 
     /// A group is on the disk and in the page cache: the watermark moves. Waiters are added to
-    /// `woken`, files that are not needed any more to `unlink`.
+    /// `woken`.
     pub(crate) fn note_completed<'a>(
         &self,
-        lsn: u64,
         parts: impl Iterator<Item = &'a Part>,
         woken: &mut Vec<Weak<dyn AdvanceWaiter>>,
-        unlink: &mut Vec<(PartitionId, i64, u32)>,
     ) {
         let mut state = self.state();
-        if let Some(live) = state.live.as_mut()
-            && !live.trimmed.is_empty()
-        {
-            let id = self.id;
-            live.trimmed.retain(|(trim, base, revision)| {
-                let due = *trim <= lsn;
-                if due {
-                    unlink.push((id, *base, *revision));
-                }
-                !due
-            });
-        }
         if state.broken {
             return;
         }
@@ -411,6 +400,7 @@ impl State {
             leader_epoch: -1,
             last_epoch: -1,
             incarnation: 0,
+            truncated_lsn: 0,
             gone: false,
             dirty: false,
             watermark_given: false,
@@ -504,6 +494,32 @@ impl State {
     /// Files cut away by truncations that are gathered now.
     pub fn take_cut_away(&mut self) -> Vec<(i64, u32)> {
         self.live.as_mut().map(|live| std::mem::take(&mut live.cut_away)).unwrap_or_default()
+    }
+
+    /// Files whose trim or deletion a checkpoint of `boundary` covers.
+    pub fn take_trimmed(&mut self, boundary: u64) -> Vec<(i64, u32)> {
+        let mut due = Vec::new();
+        if let Some(live) = self.live.as_mut() {
+            live.trimmed.retain(|(lsn, base, revision)| {
+                if *lsn <= boundary {
+                    due.push((*base, *revision));
+                }
+                *lsn > boundary
+            });
+        }
+        due
+    }
+
+    /// All files that belong to it, needed or not.
+    pub fn files(&self) -> Vec<(i64, u32)> {
+        let live = self.live.iter();
+        self.sealed
+            .iter()
+            .map(|segment| (segment.base(), segment.record.revision))
+            .chain([(self.active.base, self.active.revision)])
+            .chain(live.clone().flat_map(|live| live.cut_away.iter().copied()))
+            .chain(live.flat_map(|live| live.trimmed.iter().map(|(_, base, rev)| (*base, *rev))))
+            .collect()
     }
 
     /// Gives a checkpoint the state as of the end of its period.

@@ -420,6 +420,12 @@ impl LogStore {
             return Ok(());
         }
         let done = self.shut();
+        self.stop();
+        done
+    }
+
+    fn stop(&self) {
+        let shared = &self.shared;
         for signal in [
             &shared.writer_signal,
             &shared.checkpoint_signal,
@@ -437,7 +443,16 @@ impl LogStore {
         crate::write_lock(&shared.partitions).clear();
         crate::write_lock(&shared.by_id).clear();
         drop(lock(&self.directory).take());
-        done
+    }
+
+    /// Stops the workers without writing anything out, as a crash of the process would: what is
+    /// durable is in the log. For tests.
+    pub fn abandon(&self) {
+        let shared = &self.shared;
+        if shared.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.stop();
     }
 
     fn shut(&self) -> Result<(), LogError> {

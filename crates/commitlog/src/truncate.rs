@@ -42,6 +42,13 @@ impl Partition {
                     end: Offset(state.end.offset),
                 });
             }
+            // Recovery reads below a cut what lay there when it was made: a second cut before the
+            // first is in the manifest could have changed that.
+            if state.truncated_lsn >= crate::read_lock(&self.shared.meta).manifest.replay_from.0 {
+                drop(state);
+                self.shared.checkpoint()?;
+                continue;
+            }
             state.touch(self)?;
             let lsn = self.log_cut(&mut state, to.0)?;
             drop(state);
@@ -86,6 +93,7 @@ impl Partition {
         };
         let (lsn, _) = staging.push(self, &mut live.hint, &header, &body, effect);
         state.last_lsn = lsn;
+        state.truncated_lsn = lsn;
         Ok(lsn)
     }
 
@@ -399,6 +407,7 @@ impl State {
                 let base = record.body.first_chunk().map(|base| i64::from_le_bytes(*base));
                 let base = base.ok_or_else(|| corrupt("a truncation without a segment"))?;
                 self.cut(partition, header.base_offset, Some((base, header.position)))?;
+                self.truncated_lsn = lsn;
                 kind = PartKind::Truncate { position: self.end.position };
             }
             RecordKind::Trim => {

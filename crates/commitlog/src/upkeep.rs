@@ -107,6 +107,17 @@ impl Shared {
         revision: u32,
     ) -> world::disk::DiskResult<()> {
         // A reader may hold the file open and must find its bytes: then only the name goes.
+        let current = crate::read_lock(&self.by_id)
+            .get(&id)
+            .is_some_and(|partition| partition.state().revision_of(base) != revision);
+        if current {
+            // Another file of this segment took its place and is in use.
+            let path = segment_path(id, base, revision);
+            return match self.world.disk.unlink(&path) {
+                Ok(()) | Err(world::DiskError::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         let file = match self.descriptors.forget((id.0, base)) {
             Some(file) => Some(file),
             None => self.world.disk.open(&segment_path(id, base, revision), OpenMode::ReadWrite).ok(),
@@ -157,6 +168,10 @@ impl Shared {
         let marks = self.config.space_marks(space.total);
         let ballast = self.ballast.load(Ordering::Relaxed);
         let full = space.free < marks.soft;
+        if full {
+            // Files that retention gave up go with a checkpoint.
+            self.request_checkpoint();
+        }
         if full != self.full.swap(full, Ordering::Relaxed) {
             tracing::warn!(free = space.free, mark = marks.soft, full, "free space");
         }
