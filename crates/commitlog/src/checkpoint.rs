@@ -101,9 +101,16 @@ impl Shared {
         for partition in dirty {
             let trimmed = partition.state().take_trimmed(boundary);
             let id = partition.id();
-            obsolete.extend(trimmed.into_iter().map(|(base, revision)| (id, base, revision)));
+            obsolete.extend(
+                trimmed
+                    .into_iter()
+                    .map(|(base, revision)| (id, base, revision)),
+            );
             let meta = crate::read_lock(&self.meta);
-            let names = meta.manifest.partition(partition.id()).map(|entry| entry.segments.clone());
+            let names = meta
+                .manifest
+                .partition(partition.id())
+                .map(|entry| entry.segments.clone());
             drop(meta);
             partition.state().drop_footers(&names.unwrap_or_default());
         }
@@ -236,7 +243,9 @@ impl Shared {
     /// Rebuilds the segments of partitions whose segment writes failed.
     fn repair_broken(&self) -> Result<(), LogError> {
         loop {
-            let next = lock(&self.broken).first_key_value().map(|(_, partition)| partition.clone());
+            let next = lock(&self.broken)
+                .first_key_value()
+                .map(|(_, partition)| partition.clone());
             let Some(partition) = next else {
                 return Ok(());
             };
@@ -256,22 +265,36 @@ impl Shared {
         let durable = self.durable.load(Ordering::Acquire);
         let (from, known) = {
             let meta = crate::read_lock(&self.meta);
-            (meta.manifest.replay_from.0, meta.manifest.partition(partition.id()).cloned())
+            (
+                meta.manifest.replay_from.0,
+                meta.manifest.partition(partition.id()).cloned(),
+            )
         };
-        let mut rebuilt = Rebuilt { shared: self, partition, files: BTreeMap::new(), at: start_mark(known.as_ref()) };
-        walk_log(&slots, self.config.slot_bytes, from, durable, |header, block| {
-            let body = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.length as usize];
-            for record in Records::new(body) {
-                let record = record.map_err(|bad| ReadError::Corrupt {
-                    offset: Offset::NONE,
-                    reason: format!("block {}, byte {}", header.lsn, bad.at),
-                })?;
-                if record.header.partition == partition.id().0 {
-                    rebuilt.apply(&record)?;
+        let mut rebuilt = Rebuilt {
+            shared: self,
+            partition,
+            files: BTreeMap::new(),
+            at: start_mark(known.as_ref()),
+        };
+        walk_log(
+            &slots,
+            self.config.slot_bytes,
+            from,
+            durable,
+            |header, block| {
+                let body = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.length as usize];
+                for record in Records::new(body) {
+                    let record = record.map_err(|bad| ReadError::Corrupt {
+                        offset: Offset::NONE,
+                        reason: format!("block {}, byte {}", header.lsn, bad.at),
+                    })?;
+                    if record.header.partition == partition.id().0 {
+                        rebuilt.apply(&record)?;
+                    }
                 }
-            }
-            Ok::<(), ReadError>(())
-        })
+                Ok::<(), ReadError>(())
+            },
+        )
         .map_err(as_log_error)?;
         let (at, files) = (rebuilt.at, rebuilt.files);
         for (file, _) in files.values() {
@@ -332,18 +355,34 @@ impl Rebuilt<'_> {
                         .write_at(&footer, header.position)?;
                 }
                 let offset = header.base_offset;
-                self.at = Mark { offset, segment: offset, position: 0 };
+                self.at = Mark {
+                    offset,
+                    segment: offset,
+                    position: 0,
+                };
             }
             RecordKind::Truncate => {
-                let base = record.body.first_chunk().map_or(0, |base| i64::from_le_bytes(*base));
+                let base = record
+                    .body
+                    .first_chunk()
+                    .map_or(0, |base| i64::from_le_bytes(*base));
                 self.files.retain(|known, _| *known <= base);
-                self.file(base, header.position)?.truncate(header.position)?;
+                self.file(base, header.position)?
+                    .truncate(header.position)?;
                 let position = header.position;
-                self.at = Mark { offset: header.base_offset, segment: base, position };
+                self.at = Mark {
+                    offset: header.base_offset,
+                    segment: base,
+                    position,
+                };
             }
             RecordKind::Create => {
                 let offset = header.base_offset;
-                self.at = Mark { offset, segment: offset, position: 0 };
+                self.at = Mark {
+                    offset,
+                    segment: offset,
+                    position: 0,
+                };
             }
             _ => {}
         }
@@ -410,11 +449,20 @@ fn changes_of(
     } else {
         let at = tails.len() as u64;
         tails.raw(&capture.tail);
-        TailChange::Here { at, length: capture.tail.len() as u32, crc: capture.tail_crc }
+        TailChange::Here {
+            at,
+            length: capture.tail.len() as u32,
+            crc: capture.tail_crc,
+        }
     };
-    changes.push(Change::PutPartition { record: capture.record, tail });
+    changes.push(Change::PutPartition {
+        record: capture.record,
+        tail,
+    });
     for segment in &capture.sealed {
-        if before.binary_search_by_key(&segment.base, |known| known.base).is_ok_and(|at| before[at] == *segment)
+        if before
+            .binary_search_by_key(&segment.base, |known| known.base)
+            .is_ok_and(|at| before[at] == *segment)
         {
             continue;
         }

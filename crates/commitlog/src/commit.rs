@@ -140,7 +140,11 @@ impl Shared {
         core.last_lsn = group.lsn;
         let (lsn, group) = (group.lsn, Arc::new(group));
         lock(&self.queue).push_back(Arc::clone(&group));
-        let sealed = SealedGroup { group, file: place.file, position: place.position };
+        let sealed = SealedGroup {
+            group,
+            file: place.file,
+            position: place.position,
+        };
         if let Err((sealed, error)) = self.flush(core, sealed) {
             self.metrics.flush_failures.add(1);
             tracing::error!(%error, lsn, "log flush failed: moving the group to a fresh slot");
@@ -156,7 +160,11 @@ impl Shared {
             core.previous_crc = seal_block(copy.block_mut(), &header);
             drop(sealed);
             let group = Arc::new(copy);
-            let again = SealedGroup { group, file: place.file, position: place.position };
+            let again = SealedGroup {
+                group,
+                file: place.file,
+                position: place.position,
+            };
             self.request_checkpoint();
             if let Err((_, second)) = self.flush(core, again) {
                 self.metrics.flush_failures.add(1);
@@ -229,7 +237,10 @@ impl Shared {
     /// Gathers groups in log order up to the first that must be durable before.
     pub fn gather_all(&self, applied: &mut Applied) {
         loop {
-            let next = lock(&self.queue).iter().find(|group| group.lsn > applied.lsn).cloned();
+            let next = lock(&self.queue)
+                .iter()
+                .find(|group| group.lsn > applied.lsn)
+                .cloned();
             let Some(group) = next else {
                 return;
             };
@@ -266,7 +277,12 @@ impl Shared {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let (mut count, mut segment, mut start, mut end) = (0, 0, 0, 0);
         for part in group.parts_of(entry) {
-            let PartKind::Bytes { from, length, position } = part.kind else {
+            let PartKind::Bytes {
+                from,
+                length,
+                position,
+            } = part.kind
+            else {
                 if count > 0 && part.kind != PartKind::Nothing {
                     self.write_run(partition, segment, &slices[..count], start, end)?;
                     count = 0;
@@ -307,8 +323,16 @@ impl Shared {
         start: u64,
         end: u64,
     ) -> DiskResult<()> {
-        self.create_segment(partition, base)?.write_vectored_at(slices, start)?;
-        self.note_written(partition.id(), base, Written { from: start, to: end });
+        self.create_segment(partition, base)?
+            .write_vectored_at(slices, start)?;
+        self.note_written(
+            partition.id(),
+            base,
+            Written {
+                from: start,
+                to: end,
+            },
+        );
         Ok(())
     }
 
@@ -327,7 +351,14 @@ impl Shared {
     fn cut_files(&self, partition: &Partition, base: i64, position: u64) -> DiskResult<()> {
         let file = self.create_segment(partition, base)?;
         file.truncate(position)?;
-        self.note_written(partition.id(), base, Written { from: position, to: position });
+        self.note_written(
+            partition.id(),
+            base,
+            Written {
+                from: position,
+                to: position,
+            },
+        );
         let cut_away = partition.state().take_cut_away();
         for (base, revision) in cut_away {
             self.unlink_segment(partition.id(), base, revision)?;
@@ -362,7 +393,9 @@ impl Shared {
             let lsn = group.lsn;
             let mut woken = Vec::new();
             for entry in &group.entries {
-                entry.partition.note_completed(group.parts_of(entry), &mut woken);
+                entry
+                    .partition
+                    .note_completed(group.parts_of(entry), &mut woken);
             }
             self.staging.recycle(group);
             self.durable.store(lsn, Ordering::Release);
@@ -431,7 +464,9 @@ impl Shared {
         revision: u32,
     ) -> DiskResult<Arc<dyn File>> {
         self.descriptors.file((id.0, base), || {
-            self.world.disk.open(&segment_path(id, base, revision), OpenMode::ReadWrite)
+            self.world
+                .disk
+                .open(&segment_path(id, base, revision), OpenMode::ReadWrite)
         })
     }
 

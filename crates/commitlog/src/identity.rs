@@ -66,13 +66,20 @@ fn decode_identity(bytes: &[u8]) -> Result<DirectoryIdentity, IdentityError> {
     let broker_id = reader.i32_le().map_err(short)?;
     let directory_id = TopicId(reader.array().map_err(short)?);
     let cluster_id = reader.text_u32_le().map_err(short)?.to_owned();
-    Ok(DirectoryIdentity { owner: Identity { cluster_id, broker_id }, directory_id })
+    Ok(DirectoryIdentity {
+        owner: Identity {
+            cluster_id,
+            broker_id,
+        },
+        directory_id,
+    })
 }
 
 fn encode_identity(identity: &DirectoryIdentity) -> Vec<u8> {
     let mut out = Writer::new();
     out.u64_le(IDENTITY_MAGIC).u16_le(VERSION).u16_le(0);
-    out.i32_le(identity.owner.broker_id).raw(&identity.directory_id.0);
+    out.i32_le(identity.owner.broker_id)
+        .raw(&identity.directory_id.0);
     let cluster = identity.owner.cluster_id.as_bytes();
     out.u32_le(cluster.len() as u32).raw(cluster);
     let crc = crc32c(out.as_slice());
@@ -88,9 +95,15 @@ pub(crate) fn create_identity(
 ) -> DiskResult<DirectoryIdentity> {
     let mut id = [0; 16];
     random.fill(&mut id);
-    let nobody = Identity { cluster_id: String::new(), broker_id: -1 };
+    let nobody = Identity {
+        cluster_id: String::new(),
+        broker_id: -1,
+    };
     let owner = owner.cloned().unwrap_or(nobody);
-    let identity = DirectoryIdentity { owner, directory_id: TopicId(id) };
+    let identity = DirectoryIdentity {
+        owner,
+        directory_id: TopicId(id),
+    };
     write_small(disk, IDENTITY_NEW, IDENTITY, &encode_identity(&identity))?;
     Ok(identity)
 }
@@ -159,7 +172,10 @@ mod tests {
     #[test]
     fn identity_bytes_are_golden_and_damage_is_found() {
         let identity = DirectoryIdentity {
-            owner: Identity { cluster_id: "abc".into(), broker_id: 7 },
+            owner: Identity {
+                cluster_id: "abc".into(),
+                broker_id: 7,
+            },
             directory_id: TopicId([1; 16]),
         };
         let bytes = encode_identity(&identity);

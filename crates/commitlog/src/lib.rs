@@ -55,11 +55,11 @@ mod writer;
 
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockError, BlockHeader, check_block};
 pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use errors::{AppendError, LogError, OpenError, ReadError};
 pub use format_error::{FormatError, Reason};
 pub use ids::{Lsn, PartitionId, PartitionKey};
-pub use block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockError, BlockHeader, check_block};
 pub use lookup::TimestampedOffset;
 pub use metrics::StoreMetrics;
 pub use partition::{AdvanceWaiter, AppendOrigin, Appended, Offsets, Partition};

@@ -52,9 +52,13 @@ impl Partition {
             };
             let mut range = index.find_timestamp(target_ms, Offset(start));
             while let Some(found) = range {
-                let record = self.search(candidate.base, &found, limit, |head| {
-                    head.max_timestamp >= target_ms && head.end() > start
-                }, |offset, timestamp| timestamp >= target_ms && offset >= start && offset < end)?;
+                let record = self.search(
+                    candidate.base,
+                    &found,
+                    limit,
+                    |head| head.max_timestamp >= target_ms && head.end() > start,
+                    |offset, timestamp| timestamp >= target_ms && offset >= start && offset < end,
+                )?;
                 if record.is_some() {
                     return Ok(record);
                 }
@@ -113,10 +117,15 @@ impl Partition {
         if in_active {
             return live.parts.times.append_time_ms(offset);
         }
-        let at = state.sealed.partition_point(|segment| segment.end() <= offset.0);
+        let at = state
+            .sealed
+            .partition_point(|segment| segment.end() <= offset.0);
         let record = state.sealed.get(at)?.record;
         drop(state);
-        let file = self.shared.open_segment(self.id(), record.base.0, record.revision).ok()?;
+        let file = self
+            .shared
+            .open_segment(self.id(), record.base.0, record.revision)
+            .ok()?;
         let sealed = crate::segment::read_footer(&*file, &record).ok()??;
         sealed.parts.times.append_time_ms(offset)
     }
@@ -178,7 +187,10 @@ fn first_match(
         leader_epoch: LeaderEpoch(head.leader_epoch),
     };
     let view = BatchView::whole(bytes).ok()?;
-    let whole = || Some(at(head.base_offset, head.max_timestamp)).filter(|found| matches(found.offset.0, found.timestamp_ms));
+    let whole = || {
+        Some(at(head.base_offset, head.max_timestamp))
+            .filter(|found| matches(found.offset.0, found.timestamp_ms))
+    };
     let Ok(records) = BatchRecords::open(&view, DECOMPRESSED_MAX) else {
         return whole();
     };
@@ -206,6 +218,10 @@ impl State {
             max_timestamp: self.active.max_timestamp,
             active: true,
         };
-        (self.log_start, self.end.offset, sealed.chain([active]).collect())
+        (
+            self.log_start,
+            self.end.offset,
+            sealed.chain([active]).collect(),
+        )
     }
 }

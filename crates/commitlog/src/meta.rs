@@ -103,7 +103,10 @@ impl Meta {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let read = self.delta.read_at(&mut bytes, 0)?;
         bytes.truncate(read);
-        let (taken, rest) = self.manifest.apply_deltas(&bytes).map_err(|error| at(&path, error))?;
+        let (taken, rest) = self
+            .manifest
+            .apply_deltas(&bytes)
+            .map_err(|error| at(&path, error))?;
         if let Some(error) = rest {
             tracing::info!(%error, %path, "the manifest's last delta was not completed");
         }
@@ -142,7 +145,9 @@ impl Meta {
             return Err(error.into());
         }
         let tail_area = position + delta.header.head_bytes();
-        self.manifest.apply(changes, tail_area).map_err(|error| at(META_DIR, error))?;
+        self.manifest
+            .apply(changes, tail_area)
+            .map_err(|error| at(META_DIR, error))?;
         self.manifest.adopt(&delta.header);
         self.delta_bytes += delta.header.frame_bytes();
         Ok(())
@@ -173,7 +178,12 @@ impl Meta {
             generation,
             self.manifest.replay_from,
             tails.len() as u64,
-            |entry| places.get(&entry.record.id).copied().unwrap_or(TailChange::None),
+            |entry| {
+                places
+                    .get(&entry.record.id)
+                    .copied()
+                    .unwrap_or(TailChange::None)
+            },
         );
         write_generation(&self.disk, generation, &[&head, &tails])?;
         let disk = Arc::clone(&self.disk);
@@ -191,7 +201,10 @@ impl Meta {
 
     /// A partition's tail state as the last checkpoint wrote it, with its CRC.
     pub fn tail(&self, id: PartitionId) -> DiskResult<Option<(Vec<u8>, u32)>> {
-        let place = self.manifest.partition(id).and_then(|entry| entry.record.tail);
+        let place = self
+            .manifest
+            .partition(id)
+            .and_then(|entry| entry.record.tail);
         let Some(place) = place else {
             return Ok(None);
         };
@@ -199,7 +212,11 @@ impl Meta {
     }
 
     fn tail_bytes(&self, place: &TailPlace) -> DiskResult<Option<Vec<u8>>> {
-        let file = if place.in_delta { &self.delta } else { &self.snapshot };
+        let file = if place.in_delta {
+            &self.delta
+        } else {
+            &self.snapshot
+        };
         let end = place.offset.saturating_add(u64::from(place.length));
         if end > file.len()? {
             return Ok(None);
@@ -229,7 +246,9 @@ fn read_head(file: &dyn File) -> Result<Vec<u8>, Trouble> {
     let parsed = FrameHeader::decode(&header[..read])?;
     let head_bytes = parsed.head_bytes();
     if head_bytes > file.len()? {
-        return Err(Reason::Broken("shorter than its header says").of("manifest").into());
+        return Err(Reason::Broken("shorter than its header says")
+            .of("manifest")
+            .into());
     }
     let mut bytes = vec![0; head_bytes as usize];
     let read = file.read_at(&mut bytes, 0)?;
@@ -286,5 +305,8 @@ fn refine(path: &str, trouble: Trouble) -> OpenError {
 }
 
 fn at(path: &str, error: FormatError) -> OpenError {
-    OpenError::Format { path: path.to_owned(), error }
+    OpenError::Format {
+        path: path.to_owned(),
+        error,
+    }
 }

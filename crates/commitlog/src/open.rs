@@ -55,7 +55,10 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
         Some(meta) => meta,
         None if created => Meta::create(disk)?,
         None => {
-            return Err(foreign(&**disk, "its manifest is gone; restore it from a backup or replica"));
+            return Err(foreign(
+                &**disk,
+                "its manifest is gone; restore it from a backup or replica",
+            ));
         }
     };
     let clean = take_clean_stop(&**disk)?;
@@ -69,15 +72,23 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
         0,
     );
     let ballast = disk.open(BALLAST, OpenMode::Read).is_ok();
-    let parts = Parts { world: world.clone(), config, meta, writer: core, ballast };
+    let parts = Parts {
+        world: world.clone(),
+        config,
+        meta,
+        writer: core,
+        ballast,
+    };
     let shared = Arc::new(Shared::new(parts));
     let mut recovery = Recovery::new(&shared);
     recovery.add_partitions();
     let clean = clean.filter(|(lsn, _)| lsn + 1 == replay_from);
     let end = match clean {
-        Some((lsn, crc)) => {
-            LogEnd { last_lsn: lsn, last_crc: Some(crc), ..LogEnd::default() }
-        }
+        Some((lsn, crc)) => LogEnd {
+            last_lsn: lsn,
+            last_crc: Some(crc),
+            ..LogEnd::default()
+        },
         None => recovery.replay(&slots, replay_from)?,
     };
     let mut report = recovery.finish(clean.is_some())?;
@@ -85,7 +96,10 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     report.clean = clean.is_some();
     report.torn_tail = end.torn;
     report.blocks = end.blocks;
-    report.lost = end.lost.as_ref().map(|(lsn, found)| format!("block {lsn}: {found}"));
+    report.lost = end
+        .lost
+        .as_ref()
+        .map(|(lsn, found)| format!("block {lsn}: {found}"));
     resume(&shared, slots, &end);
     let identity = match known {
         Some(identity) => identity,
@@ -97,12 +111,19 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     let direct = end.blocks == 0 || disk.probe()?.direct;
     if !direct || end.lost.is_some() {
         shared.checkpoint().map_err(|error| {
-            OpenError::Config(format!("the recovered log could not be written out: {error}"))
+            OpenError::Config(format!(
+                "the recovered log could not be written out: {error}"
+            ))
         })?;
     } else if end.blocks > 0 {
         shared.request_checkpoint();
     }
-    Ok(Opened { shared, identity, lock, report })
+    Ok(Opened {
+        shared,
+        identity,
+        lock,
+        report,
+    })
 }
 
 fn check_config(config: &StoreConfig) -> Result<(), OpenError> {
@@ -122,7 +143,10 @@ fn check_config(config: &StoreConfig) -> Result<(), OpenError> {
 }
 
 fn foreign(disk: &dyn Disk, reason: &str) -> OpenError {
-    OpenError::Foreign { root: disk.root(), reason: reason.to_owned() }
+    OpenError::Foreign {
+        root: disk.root(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// The directory's identity, if it may be used; `None` if it is new or half-made.
@@ -134,7 +158,10 @@ fn check_identity(
         Ok(known) => known,
         Err(IdentityError::Disk(error)) => return Err(error.into()),
         Err(IdentityError::Damaged(what)) => {
-            return Err(foreign(disk, &format!("the identity file is damaged ({what})")));
+            return Err(foreign(
+                disk,
+                &format!("the identity file is damaged ({what})"),
+            ));
         }
         Err(IdentityError::Newer(version)) => {
             let reason = format!("made by a later release (identity format {version})");
@@ -203,7 +230,8 @@ fn resume(shared: &Shared, slots: Vec<SlotFile>, end: &LogEnd) {
     let mut core = lock(&shared.writer);
     for slot in slots {
         let last = end.slots.iter().find(|(number, _)| *number == slot.number);
-        core.slots.add(slot.number, slot.file, last.map(|(_, lsn)| *lsn));
+        core.slots
+            .add(slot.number, slot.file, last.map(|(_, lsn)| *lsn));
     }
     core.last_lsn = end.last_lsn;
     core.previous_crc = end.last_crc.unwrap_or(0);
@@ -244,8 +272,7 @@ impl<'a> Recovery<'a> {
         for entry in meta.manifest.iter() {
             let state = State::from_manifest(entry, Arc::clone(&self.settings));
             let record = &entry.record;
-            let partition =
-                Partition::new(record.key, record.id, Arc::clone(self.shared), state);
+            let partition = Partition::new(record.key, record.id, Arc::clone(self.shared), state);
             self.partitions.insert(record.id, partition);
         }
     }
@@ -257,7 +284,10 @@ impl<'a> Recovery<'a> {
         })?;
         match &end.lost {
             Some((lsn, found)) if !self.shared.config.accept_lost_blocks => {
-                Err(OpenError::AcknowledgedBlockLost { lsn: *lsn, found: found.clone() })
+                Err(OpenError::AcknowledgedBlockLost {
+                    lsn: *lsn,
+                    found: found.clone(),
+                })
             }
             _ => Ok(end),
         }
@@ -271,7 +301,10 @@ impl<'a> Recovery<'a> {
         for record in Records::new(&block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + length]) {
             let record = record.map_err(|bad| OpenError::AcknowledgedBlockLost {
                 lsn: header.lsn,
-                found: format!("a record at byte {} that this release does not know", bad.at),
+                found: format!(
+                    "a record at byte {} that this release does not know",
+                    bad.at
+                ),
             })?;
             at += crate::block::RECORD_HEADER_BYTES;
             if record.header.kind == RecordKind::Truncate {
@@ -347,17 +380,22 @@ impl<'a> Recovery<'a> {
     fn create(&mut self, id: PartitionId, record: &Record<'_>) {
         let next = &self.shared.next_partition;
         next.fetch_max(id.0.saturating_add(1), Ordering::Relaxed);
-        let (Some(topic), Some(number)) =
-            (record.body.first_chunk::<16>(), record.body.get(16..).and_then(<[u8]>::first_chunk))
-        else {
+        let (Some(topic), Some(number)) = (
+            record.body.first_chunk::<16>(),
+            record.body.get(16..).and_then(<[u8]>::first_chunk),
+        ) else {
             return;
         };
-        let key = PartitionKey { topic: TopicId(*topic), partition: i32::from_le_bytes(*number) };
+        let key = PartitionKey {
+            topic: TopicId(*topic),
+            partition: i32::from_le_bytes(*number),
+        };
         if self.partitions.contains_key(&id) {
             return;
         }
         let state = State::new(Arc::clone(&self.settings), record.header.base_offset);
-        self.partitions.insert(id, Partition::new(key, id, Arc::clone(self.shared), state));
+        self.partitions
+            .insert(id, Partition::new(key, id, Arc::clone(self.shared), state));
     }
 
     /// Before anything is replayed onto it, the active segment ends where the checkpoint saw it.
@@ -373,7 +411,9 @@ impl<'a> Recovery<'a> {
                 if file.len()? > bytes {
                     file.truncate(bytes)?;
                 }
-                self.shared.descriptors.insert((partition.id().0, base), file);
+                self.shared
+                    .descriptors
+                    .insert((partition.id().0, base), file);
                 Ok(())
             }
             Err(DiskError::NotFound { .. }) => Ok(()),
@@ -388,7 +428,11 @@ impl<'a> Recovery<'a> {
         for partition in self.partitions.values().chain(&self.gone) {
             let id = partition.id();
             let files = partition.state().files();
-            known.extend(files.into_iter().map(|(base, rev)| segment_path(id, base, rev)));
+            known.extend(
+                files
+                    .into_iter()
+                    .map(|(base, rev)| segment_path(id, base, rev)),
+            );
         }
         for dir in disk.list("seg")?.into_iter().filter(|entry| entry.is_dir) {
             for file in disk.list(&format!("seg/{}", dir.name))? {
@@ -417,7 +461,8 @@ impl<'a> Recovery<'a> {
                 state.completed = end;
                 state.high_watermark = end.offset;
             }
-            let (base, revision, bytes) = (state.active.base, state.active.revision, state.end.position);
+            let (base, revision, bytes) =
+                (state.active.base, state.active.revision, state.end.position);
             drop(state);
             // The file size is never the log's end, but it must hold all of it.
             if bytes > 0 && !partition.state().broken {
@@ -438,10 +483,12 @@ impl<'a> Recovery<'a> {
             }
         }
         let mut by_key = crate::write_lock(&self.shared.partitions);
-        *by_key = partitions.iter().map(|partition| (partition.key(), partition.clone())).collect();
+        *by_key = partitions
+            .iter()
+            .map(|partition| (partition.key(), partition.clone()))
+            .collect();
         drop(by_key);
         *crate::write_lock(&self.shared.by_id) = self.partitions;
         Ok(self.report)
     }
 }
-

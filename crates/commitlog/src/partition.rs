@@ -98,7 +98,11 @@ pub(crate) struct Mark {
 
 impl Mark {
     pub fn min(self, other: Mark) -> Mark {
-        if other.offset < self.offset { other } else { self }
+        if other.offset < self.offset {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -167,7 +171,11 @@ impl Live {
             epochs: Epochs::new(),
             producers: Producers::new(Offset(start)),
             hint: EntryHint::default(),
-            read_hint: Mark { offset: -1, segment: -1, position: 0 },
+            read_hint: Mark {
+                offset: -1,
+                segment: -1,
+                position: 0,
+            },
             waiters: Vec::new(),
             cut_away: Vec::new(),
             trimmed: Vec::new(),
@@ -192,7 +200,12 @@ impl Partition {
         shared: Arc<Shared>,
         state: State,
     ) -> Arc<Partition> {
-        Arc::new(Partition { key, id, shared, state: Mutex::new(state) })
+        Arc::new(Partition {
+            key,
+            id,
+            shared,
+            state: Mutex::new(state),
+        })
     }
 
     /// Its name in the cluster.
@@ -219,10 +232,16 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let Some(head) = BatchHead::parse(batch.bytes()) else {
-            return Err(AppendError::BadOffsets { found: batch.base_offset().0, expected: 0 });
+            return Err(AppendError::BadOffsets {
+                found: batch.base_offset().0,
+                expected: 0,
+            });
         };
-        self.shared.admit(matches!(origin, AppendOrigin::Client { .. }))?;
-        let appended = self.state().append(self, batch.bytes(), head, origin, now_ms)?;
+        self.shared
+            .admit(matches!(origin, AppendOrigin::Client { .. }))?;
+        let appended = self
+            .state()
+            .append(self, batch.bytes(), head, origin, now_ms)?;
         if !appended.duplicate {
             self.shared.wake_writer();
         }
@@ -254,7 +273,10 @@ impl Partition {
         }
         let end = state.end;
         let assigned = match state.live.as_mut() {
-            Some(live) => live.epochs.latest().is_none_or(|latest| latest.epoch != epoch),
+            Some(live) => live
+                .epochs
+                .latest()
+                .is_none_or(|latest| latest.epoch != epoch),
             None => false,
         };
         if assigned {
@@ -281,7 +303,7 @@ impl Partition {
         Ok(lsn)
     }
 
-    /// Takes no more appends of clients or coordinators (rule R9).
+    /// Takes no more appends of clients or coordinators.
     pub fn become_follower(&self) {
         self.state().leader_epoch = -1;
     }
@@ -294,7 +316,11 @@ impl Partition {
         let to = to.0.min(state.end.offset).max(state.log_start);
         let moved = to > state.high_watermark;
         state.high_watermark = to;
-        let waiters = if moved { state.take_waiters() } else { Vec::new() };
+        let waiters = if moved {
+            state.take_waiters()
+        } else {
+            Vec::new()
+        };
         drop(state);
         wake(waiters);
     }
@@ -308,7 +334,10 @@ impl Partition {
 
     /// The leader epochs the log knows.
     pub fn epochs(&self) -> Epochs {
-        self.state().touch(self).map(|live| live.epochs.clone()).unwrap_or_default()
+        self.state()
+            .touch(self)
+            .map(|live| live.epochs.clone())
+            .unwrap_or_default()
     }
 
     /// The epoch that wrote `offset` (rule M2).
@@ -319,7 +348,10 @@ impl Partition {
     /// The producers the log knows.
     pub fn producers(&self) -> Vec<ProducerInfo> {
         let mut state = self.state();
-        state.touch(self).map(|live| live.producers.iter().collect()).unwrap_or_default()
+        state
+            .touch(self)
+            .map(|live| live.producers.iter().collect())
+            .unwrap_or_default()
     }
 
     /// Bytes of data in all segments.
@@ -383,7 +415,11 @@ pub(crate) fn wake(waiters: Vec<Weak<dyn AdvanceWaiter>>) {
 impl State {
     /// An empty log that starts at `start`.
     pub fn new(settings: Arc<LogSettings>, start: i64) -> State {
-        let mark = Mark { offset: start, segment: start, position: 0 };
+        let mark = Mark {
+            offset: start,
+            segment: start,
+            position: 0,
+        };
         State {
             settings,
             log_start: start,
@@ -430,17 +466,30 @@ impl State {
     }
 
     pub fn size_bytes(&self) -> u64 {
-        self.sealed.iter().map(|segment| segment.record.data_bytes).sum::<u64>() + self.end.position
+        self.sealed
+            .iter()
+            .map(|segment| segment.record.data_bytes)
+            .sum::<u64>()
+            + self.end.position
     }
 
     pub fn take_waiters(&mut self) -> Vec<Weak<dyn AdvanceWaiter>> {
-        self.live.as_mut().map(|live| std::mem::take(&mut live.waiters)).unwrap_or_default()
+        self.live
+            .as_mut()
+            .map(|live| std::mem::take(&mut live.waiters))
+            .unwrap_or_default()
     }
 
     /// The place behind the last part that belongs to the present incarnation.
     fn mark_of<'a>(&self, parts: impl Iterator<Item = &'a Part>) -> Option<Mark> {
-        let last = parts.filter(|part| part.incarnation == self.incarnation).last()?;
-        Some(Mark { offset: last.end, segment: last.segment, position: last.end_position })
+        let last = parts
+            .filter(|part| part.incarnation == self.incarnation)
+            .last()?;
+        Some(Mark {
+            offset: last.end,
+            segment: last.segment,
+            position: last.end_position,
+        })
     }
 
     pub fn raise_watermark(&mut self, to: i64) -> Vec<Weak<dyn AdvanceWaiter>> {
@@ -463,14 +512,20 @@ impl State {
         if self.active.base == base {
             return Some(self.active.revision);
         }
-        let at = self.sealed.binary_search_by_key(&base, SealedSegment::base).ok()?;
+        let at = self
+            .sealed
+            .binary_search_by_key(&base, SealedSegment::base)
+            .ok()?;
         Some(self.sealed[at].record.revision)
     }
 
     /// The manifest names these segments now, with their footers on the disk.
     pub fn drop_footers(&mut self, names: &[SegmentRecord]) {
         for segment in &mut self.sealed {
-            if names.binary_search_by_key(&segment.record.base, |name| name.base).is_ok() {
+            if names
+                .binary_search_by_key(&segment.record.base, |name| name.base)
+                .is_ok()
+            {
                 segment.footer = None;
             }
         }
@@ -487,13 +542,19 @@ impl State {
 
     /// The footer of a sealed segment, while no checkpoint has it.
     pub fn footer_of(&self, base: i64) -> Option<Arc<Vec<u8>>> {
-        let at = self.sealed.binary_search_by_key(&base, SealedSegment::base).ok()?;
+        let at = self
+            .sealed
+            .binary_search_by_key(&base, SealedSegment::base)
+            .ok()?;
         self.sealed[at].footer.clone()
     }
 
     /// Files cut away by truncations that are gathered now.
     pub fn take_cut_away(&mut self) -> Vec<(i64, u32)> {
-        self.live.as_mut().map(|live| std::mem::take(&mut live.cut_away)).unwrap_or_default()
+        self.live
+            .as_mut()
+            .map(|live| std::mem::take(&mut live.cut_away))
+            .unwrap_or_default()
     }
 
     /// Files whose trim or deletion a checkpoint of `boundary` covers.
@@ -592,7 +653,10 @@ impl State {
         let length = batch.len() as u64;
         let limit = partition.shared.batch_bytes_max();
         if length > limit {
-            return Err(AppendError::TooLarge { bytes: length, limit });
+            return Err(AppendError::TooLarge {
+                bytes: length,
+                limit,
+            });
         }
         let stamped = match (origin, self.settings.timestamps) {
             (AppendOrigin::Replica, _) | (_, TimestampSource::CreateTime) => None,
@@ -604,7 +668,10 @@ impl State {
         let shared = &partition.shared;
         let mut staging = shared.staging.lock();
         let roll_bytes = if roll { RECORD_HEADER_BYTES + 8 } else { 0 };
-        if staging.make_room(roll_bytes + RECORD_HEADER_BYTES + batch.len()).is_err() {
+        if staging
+            .make_room(roll_bytes + RECORD_HEADER_BYTES + batch.len())
+            .is_err()
+        {
             return Err(AppendError::StagingFull);
         }
         self.enter(partition, &mut staging);
@@ -620,7 +687,11 @@ impl State {
             append_time: pack_append_time(now_ms),
         };
         let effect = Effect {
-            kind: PartKind::Bytes { from: 0, length: 0, position },
+            kind: PartKind::Bytes {
+                from: 0,
+                length: 0,
+                position,
+            },
             segment: self.active.base,
             end,
             end_position: position + length,
@@ -657,7 +728,11 @@ impl State {
             self.sealed.push(sealed);
         }
         tally.account(&head, Lsn(lsn), now_ms);
-        self.end = Mark { offset: end, segment: self.active.base, position: effect.end_position };
+        self.end = Mark {
+            offset: end,
+            segment: self.active.base,
+            position: effect.end_position,
+        };
         self.last_lsn = lsn;
         self.last_epoch = self.last_epoch.max(leader_epoch);
         Ok(Appended {
@@ -702,7 +777,12 @@ impl State {
         };
         match live.producers.check(&batch, false) {
             Decision::Append => Ok(None),
-            Decision::Duplicate { first_offset, last_offset, timestamp_ms, lsn } => {
+            Decision::Duplicate {
+                first_offset,
+                last_offset,
+                timestamp_ms,
+                lsn,
+            } => {
                 let stamped = self.settings.timestamps == TimestampSource::LogAppendTime;
                 Ok(Some(Appended {
                     base_offset: first_offset,
@@ -722,7 +802,10 @@ impl State {
                         0
                     }
                 });
-                Err(AppendError::OutOfOrderSequence { found: batch.first_sequence, expected })
+                Err(AppendError::OutOfOrderSequence {
+                    found: batch.first_sequence,
+                    expected,
+                })
             }
             Decision::Reject(Rejection::InvalidProducerEpoch) => {
                 let known = live.producers.producer(batch.producer_id);
@@ -751,7 +834,9 @@ impl State {
         partition: &Arc<Partition>,
         staging: &mut StagingState,
     ) -> Box<(crate::sections::Facts, ActiveParts)> {
-        let Mark { offset, position, .. } = self.end;
+        let Mark {
+            offset, position, ..
+        } = self.end;
         let header = RecordHeader {
             kind: RecordKind::Roll,
             leader_epoch: self.active.last_epoch,
@@ -762,7 +847,10 @@ impl State {
             append_time: 0,
         };
         let effect = Effect {
-            kind: PartKind::Seal { base: self.active.base, position },
+            kind: PartKind::Seal {
+                base: self.active.base,
+                position,
+            },
             segment: offset,
             end: offset,
             end_position: 0,
@@ -781,12 +869,19 @@ impl State {
     /// Ends the active segment without an append.
     pub fn roll_now(&mut self, partition: &Arc<Partition>) -> Result<(), LogError> {
         let mut staging = partition.shared.staging.lock();
-        staging.make_room(RECORD_HEADER_BYTES + 8).map_err(|_| LogError::StagingFull)?;
+        staging
+            .make_room(RECORD_HEADER_BYTES + 8)
+            .map_err(|_| LogError::StagingFull)?;
         self.enter(partition, &mut staging);
         let (facts, parts) = *self.roll(partition, &mut staging);
         drop(staging);
         if let Some(live) = self.live.as_ref() {
-            self.sealed.push(SealedSegment::seal(&facts, parts, &live.producers, &live.epochs));
+            self.sealed.push(SealedSegment::seal(
+                &facts,
+                parts,
+                &live.producers,
+                &live.epochs,
+            ));
         }
         Ok(())
     }
@@ -796,10 +891,18 @@ impl State {
         &mut self,
         partition: &Partition,
     ) -> Box<(crate::sections::Facts, ActiveParts)> {
-        let Mark { offset, position, .. } = self.end;
-        let facts = self.active.facts(partition.key, partition.id, offset, position);
+        let Mark {
+            offset, position, ..
+        } = self.end;
+        let facts = self
+            .active
+            .facts(partition.key, partition.id, offset, position);
         self.active = ActiveHead::new(offset);
-        self.end = Mark { offset, segment: offset, position: 0 };
+        self.end = Mark {
+            offset,
+            segment: offset,
+            position: 0,
+        };
         let parts = match self.live.as_mut() {
             Some(live) => std::mem::replace(&mut live.parts, ActiveParts::new(offset)),
             None => unreachable!("only a partition in use rolls"),

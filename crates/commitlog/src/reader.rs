@@ -82,8 +82,15 @@ impl Partition {
         let Some(plan) = self.plan(from, bound, &mut slice)? else {
             return Ok(slice);
         };
-        let file = self.shared.open_segment(self.id(), plan.segment, plan.revision)?;
-        let mut walk = Walk { file: &*file, at: plan.from, end: plan.data_end, chunk: Chunk::new() };
+        let file = self
+            .shared
+            .open_segment(self.id(), plan.segment, plan.revision)?;
+        let mut walk = Walk {
+            file: &*file,
+            at: plan.from,
+            end: plan.data_end,
+            chunk: Chunk::new(),
+        };
         let first = loop {
             match walk.next(from)? {
                 Some(head) if head.end() > from.0 => break head,
@@ -124,12 +131,20 @@ impl Partition {
         let mut state = self.state();
         state.damage_in(plan.segment, start, end)?;
         if let Some(live) = state.live.as_mut() {
-            live.read_hint = Mark { offset: next, segment: plan.segment, position: end };
+            live.read_hint = Mark {
+                offset: next,
+                segment: plan.segment,
+                position: end,
+            };
         }
         drop(state);
         slice.first_offset = Offset(first.base_offset);
         slice.next_offset = Offset(next);
-        slice.file = Some(FileSlice { file: Arc::clone(&file), position: start, length: end - start });
+        slice.file = Some(FileSlice {
+            file: Arc::clone(&file),
+            position: start,
+            length: end - start,
+        });
         Ok(slice)
     }
 
@@ -144,7 +159,10 @@ impl Partition {
         let mut state = self.state();
         state.touch(self).map_err(|error| match error {
             crate::LogError::Disk(error) => ReadError::Disk(error),
-            crate::LogError::Corrupt(reason) => ReadError::Corrupt { offset: from, reason },
+            crate::LogError::Corrupt(reason) => ReadError::Corrupt {
+                offset: from,
+                reason,
+            },
             _ => ReadError::Closed,
         })?;
         slice.high_watermark = Offset(state.high_watermark);
@@ -168,7 +186,10 @@ impl Partition {
     /// segment.
     pub(crate) fn sealed_index(&self, base: i64) -> Result<Option<Arc<SparseIndex>>, ReadError> {
         let state = self.state();
-        let Ok(at) = state.sealed.binary_search_by_key(&base, |sealed| sealed.base()) else {
+        let Ok(at) = state
+            .sealed
+            .binary_search_by_key(&base, |sealed| sealed.base())
+        else {
             return Ok(None);
         };
         if let Some(index) = &state.sealed[at].index {
@@ -183,12 +204,17 @@ impl Partition {
                 tracing::warn!(partition = %self.key(), base, "footer damaged: scanning the segment");
                 let mut producers = Producers::new(record.base);
                 let bytes = record.data_bytes;
-                scan_sealed(self, base, record.revision, bytes, &mut producers)?.1.index
+                scan_sealed(self, base, record.revision, bytes, &mut producers)?
+                    .1
+                    .index
             }
         };
         let index = Arc::new(index);
         let mut state = self.state();
-        if let Ok(at) = state.sealed.binary_search_by_key(&base, |sealed| sealed.base()) {
+        if let Ok(at) = state
+            .sealed
+            .binary_search_by_key(&base, |sealed| sealed.base())
+        {
             state.sealed[at].index = Some(Arc::clone(&index));
         }
         Ok(Some(index))
@@ -207,7 +233,10 @@ impl Plan {
             Some(index) => boundary(index),
             None => {
                 let state = partition.state();
-                let live = state.live.as_ref().filter(|_| state.active.base == self.segment)?;
+                let live = state
+                    .live
+                    .as_ref()
+                    .filter(|_| state.active.base == self.segment)?;
                 boundary(&live.parts.index)
             }
         }
@@ -231,7 +260,11 @@ impl State {
             return Ok(None);
         }
         let at = self.sealed.partition_point(|segment| segment.end() <= from);
-        Ok(Some(self.sealed.get(at).map_or(self.active.base, |segment| segment.base())))
+        Ok(Some(
+            self.sealed
+                .get(at)
+                .map_or(self.active.base, |segment| segment.base()),
+        ))
     }
 
     fn bound(&self, bound: ReadBound) -> i64 {
@@ -255,21 +288,42 @@ impl State {
         }
         let (segment, data_end, segment_end, floor, index) = match index {
             Some((base, index)) => {
-                let at = self.sealed.binary_search_by_key(&base, |sealed| sealed.base()).ok()?;
+                let at = self
+                    .sealed
+                    .binary_search_by_key(&base, |sealed| sealed.base())
+                    .ok()?;
                 let sealed = &self.sealed[at];
-                let floor = index.find_offset(Offset(from)).map_or(0, |range| range.position);
-                (base, sealed.record.data_bytes, sealed.end(), floor, Some(index))
+                let floor = index
+                    .find_offset(Offset(from))
+                    .map_or(0, |range| range.position);
+                (
+                    base,
+                    sealed.record.data_bytes,
+                    sealed.end(),
+                    floor,
+                    Some(index),
+                )
             }
             None => {
                 let live = self.live.as_ref()?;
                 let found = live.parts.index.find_offset(Offset(from));
                 let floor = found.map_or(0, |range| range.position);
-                (self.active.base, self.end.position, self.end.offset, floor, None)
+                (
+                    self.active.base,
+                    self.end.position,
+                    self.end.offset,
+                    floor,
+                    None,
+                )
             }
         };
         // The gather may be behind the bookkeeping, in this segment.
         let here = self.gathered.segment == segment;
-        let data_end = if here { self.gathered.position } else { data_end };
+        let data_end = if here {
+            self.gathered.position
+        } else {
+            data_end
+        };
         let limit_offset = bound.min(segment_end);
         let limit = if limit_offset == segment_end && !here {
             Some(data_end)
@@ -279,11 +333,27 @@ impl State {
                 .find(|mark| mark.offset == limit_offset && mark.segment == segment)
                 .map(|mark| mark.position)
         };
-        let hint = self.live.as_ref().map(|live| live.read_hint).unwrap_or_default();
+        let hint = self
+            .live
+            .as_ref()
+            .map(|live| live.read_hint)
+            .unwrap_or_default();
         let hinted = hint.offset == from && hint.segment == segment && hint.position < data_end;
-        let from = if hinted { hint.position } else { u64::from(floor) };
+        let from = if hinted {
+            hint.position
+        } else {
+            u64::from(floor)
+        };
         let revision = self.revision_of(segment);
-        Some(Plan { segment, revision, from, limit_offset, limit, data_end, index })
+        Some(Plan {
+            segment,
+            revision,
+            from,
+            limit_offset,
+            limit,
+            data_end,
+            index,
+        })
     }
 }
 

@@ -57,7 +57,10 @@ pub(crate) fn walk_log<E: From<world::DiskError>>(
         }
     }
     heads.sort_by_key(|(head, at)| (head.lsn, head.flags & CONTINUES_RETIRED != 0, *at));
-    let mut end = LogEnd { last_lsn: from.saturating_sub(1), ..LogEnd::default() };
+    let mut end = LogEnd {
+        last_lsn: from.saturating_sub(1),
+        ..LogEnd::default()
+    };
 
     // The slot that holds `from` is the last one that begins at or before it.
     let mut next = heads.iter().rposition(|(head, _)| head.lsn <= from);
@@ -77,7 +80,11 @@ pub(crate) fn walk_log<E: From<world::DiskError>>(
                         && head.flags & CONTINUES_RETIRED != 0
                         && head.retired_generation == generation
                 });
-            let block = if continued { None } else { reader.valid_block(position)? };
+            let block = if continued {
+                None
+            } else {
+                reader.valid_block(position)?
+            };
             let fits = block.filter(|(head, _, _)| {
                 head.generation == generation
                     && head.lsn == expected
@@ -180,20 +187,29 @@ struct SlotReader<'a> {
 impl<'a> SlotReader<'a> {
     fn new(slot: &'a SlotFile, slot_bytes: u64) -> SlotReader<'a> {
         let window = AlignedBuf::zeroed(WINDOW_BYTES.min(slot_bytes as usize));
-        SlotReader { slot, slot_bytes, window, start: 0, length: 0 }
+        SlotReader {
+            slot,
+            slot_bytes,
+            window,
+            start: 0,
+            length: 0,
+        }
     }
 
     /// Makes sure that `length` bytes from `position` are in the window; says how many are.
     fn load(&mut self, position: u64, length: usize) -> DiskResult<usize> {
-        let inside = position >= self.start
-            && position + length as u64 <= self.start + self.length as u64;
+        let inside =
+            position >= self.start && position + length as u64 <= self.start + self.length as u64;
         if !inside {
             let left = self.slot_bytes.saturating_sub(position) as usize;
             if self.window.len() < length {
                 self.window = AlignedBuf::zeroed(length);
             }
             let wanted = self.window.len().min(left);
-            self.length = self.slot.file.read_at(&mut self.window[..wanted], position)?;
+            self.length = self
+                .slot
+                .file
+                .read_at(&mut self.window[..wanted], position)?;
             self.start = position;
         }
         let have = (self.start + self.length as u64).saturating_sub(position);
@@ -212,7 +228,10 @@ impl<'a> SlotReader<'a> {
         if room < DURABLE_ALIGN as u64 {
             return Ok(None);
         }
-        let header = match self.block(position, DURABLE_ALIGN)?.first_chunk::<BLOCK_HEADER_BYTES>() {
+        let header = match self
+            .block(position, DURABLE_ALIGN)?
+            .first_chunk::<BLOCK_HEADER_BYTES>()
+        {
             Some(head) => match parse_header(head, room) {
                 Ok((header, _)) => header,
                 Err(_) => return Ok(None),
@@ -221,7 +240,9 @@ impl<'a> SlotReader<'a> {
         };
         let length = block_bytes(header.length as usize);
         let block = self.block(position, length)?;
-        Ok(check_block(block).ok().map(|(header, crc)| (header, crc, length)))
+        Ok(check_block(block)
+            .ok()
+            .map(|(header, crc)| (header, crc, length)))
     }
 
     /// What lies at `position`, for people.
@@ -240,7 +261,9 @@ impl<'a> SlotReader<'a> {
     /// Whether a damaged block with this LSN lies at `position`.
     fn has_lsn(&mut self, position: u64, lsn: u64) -> DiskResult<bool> {
         let room = self.slot_bytes.saturating_sub(position);
-        let head = self.block(position, DURABLE_ALIGN)?.first_chunk::<BLOCK_HEADER_BYTES>();
+        let head = self
+            .block(position, DURABLE_ALIGN)?
+            .first_chunk::<BLOCK_HEADER_BYTES>();
         Ok(head
             .and_then(|head| parse_header(head, room).ok())
             .is_some_and(|(header, _)| header.lsn == lsn))

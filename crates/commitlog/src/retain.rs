@@ -22,7 +22,11 @@ pub(crate) struct RetentionLoop {
 
 impl RetentionLoop {
     pub fn new(shared: Arc<Shared>) -> RetentionLoop {
-        RetentionLoop { shared, left: Vec::new(), began: false }
+        RetentionLoop {
+            shared,
+            left: Vec::new(),
+            began: false,
+        }
     }
 }
 
@@ -56,7 +60,10 @@ impl Worker for RetentionLoop {
 
 impl Shared {
     pub fn all_partitions(&self) -> Vec<Arc<Partition>> {
-        crate::read_lock(&self.partitions).values().cloned().collect()
+        crate::read_lock(&self.partitions)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// One round over all partitions.

@@ -29,7 +29,12 @@ pub(crate) struct ScrubLoop {
 
 impl ScrubLoop {
     pub fn new(shared: Arc<Shared>) -> ScrubLoop {
-        ScrubLoop { shared, left: Vec::new(), position: 0, began: false }
+        ScrubLoop {
+            shared,
+            left: Vec::new(),
+            position: 0,
+            began: false,
+        }
     }
 }
 
@@ -62,7 +67,9 @@ impl Worker for ScrubLoop {
                 0
             }
         };
-        Next::WaitFor(Duration::from_nanos(read.saturating_mul(1_000_000_000) / rate))
+        Next::WaitFor(Duration::from_nanos(
+            read.saturating_mul(1_000_000_000) / rate,
+        ))
     }
 }
 
@@ -70,8 +77,12 @@ impl Shared {
     fn sealed_segments(&self) -> Vec<(Arc<Partition>, i64)> {
         let mut segments = Vec::new();
         for partition in self.all_partitions() {
-            let bases: Vec<i64> =
-                partition.state().sealed.iter().map(|segment| segment.base()).collect();
+            let bases: Vec<i64> = partition
+                .state()
+                .sealed
+                .iter()
+                .map(|segment| segment.base())
+                .collect();
             segments.extend(bases.into_iter().map(|base| (Arc::clone(&partition), base)));
         }
         segments
@@ -114,7 +125,9 @@ impl Shared {
         if !good {
             self.metrics.scrub_damage.add(1);
             tracing::error!(partition = %partition.key(), base, position = range.position, offset = %range.first_offset, "segment damaged: the range is not served");
-            partition.state().mark_bad(base, range.position, range.end_position);
+            partition
+                .state()
+                .mark_bad(base, range.position, range.end_position);
         }
         // Not worth a place in the cache.
         drop(file.advise(u64::from(range.position), length, Advice::DontNeed));
@@ -124,7 +137,10 @@ impl Shared {
 
 impl crate::partition::State {
     fn mark_bad(&mut self, base: i64, from: u32, to: u32) {
-        let found = self.sealed.iter_mut().find(|segment| segment.base() == base);
+        let found = self
+            .sealed
+            .iter_mut()
+            .find(|segment| segment.base() == base);
         if let Some(segment) = found.filter(|segment| !segment.bad.contains(&(from, to))) {
             segment.bad.push((from, to));
         }
@@ -134,7 +150,10 @@ impl crate::partition::State {
     pub fn damage_in(&self, base: i64, from: u64, to: u64) -> Result<(), ReadError> {
         let found = self.sealed.iter().find(|segment| segment.base() == base);
         let bad = found.and_then(|segment| {
-            segment.bad.iter().find(|(start, end)| u64::from(*start) < to && u64::from(*end) > from)
+            segment
+                .bad
+                .iter()
+                .find(|(start, end)| u64::from(*start) < to && u64::from(*end) > from)
         });
         match bad {
             None => Ok(()),

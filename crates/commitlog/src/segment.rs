@@ -45,7 +45,13 @@ pub(crate) struct ActiveHead {
 
 impl ActiveHead {
     pub fn new(base: i64) -> ActiveHead {
-        ActiveHead { base, revision: 0, since_ms: -1, max_timestamp: -1, last_epoch: -1 }
+        ActiveHead {
+            base,
+            revision: 0,
+            since_ms: -1,
+            max_timestamp: -1,
+            last_epoch: -1,
+        }
     }
 
     pub fn facts(&self, key: PartitionKey, id: PartitionId, end: i64, bytes: u64) -> Facts {
@@ -94,7 +100,12 @@ pub(crate) struct SealedSegment {
 
 impl SealedSegment {
     pub fn new(record: SegmentRecord) -> SealedSegment {
-        SealedSegment { record, index: None, footer: None, bad: Vec::new() }
+        SealedSegment {
+            record,
+            index: None,
+            footer: None,
+            bad: Vec::new(),
+        }
     }
 
     /// Ends an active segment.
@@ -223,7 +234,8 @@ impl Tally<'_> {
     /// The partition's part of it: epochs and producers.
     pub fn account(&mut self, batch: &BatchHead, lsn: Lsn, now_ms: i64) {
         if batch.leader_epoch >= 0 {
-            self.epochs.assign(LeaderEpoch(batch.leader_epoch), Offset(batch.base_offset));
+            self.epochs
+                .assign(LeaderEpoch(batch.leader_epoch), Offset(batch.base_offset));
         }
         match producer_batch(batch) {
             Some(producer) if !batch.is_control() => self.producers.apply_batch(
@@ -251,7 +263,11 @@ pub(crate) fn producer_batch(batch: &BatchHead) -> Option<ProducerBatch> {
         producer_id: batch.producer_id.into(),
         producer_epoch: batch.producer_epoch.into(),
         first_sequence: first,
-        last_sequence: if first < 0 { -1 } else { sequence_after(first, batch.last_offset_delta) },
+        last_sequence: if first < 0 {
+            -1
+        } else {
+            sequence_after(first, batch.last_offset_delta)
+        },
         transactional: batch.is_transactional(),
     })
 }
@@ -284,7 +300,9 @@ pub(crate) fn scan_batches(
         if wanted as u64 > left || (inside == 0 && length >= wanted) {
             return Err(corrupt(at, "no batch"));
         }
-        let size = wanted.max(CHUNK).min(usize::try_from(left).unwrap_or(CHUNK));
+        let size = wanted
+            .max(CHUNK)
+            .min(usize::try_from(left).unwrap_or(CHUNK));
         if buffer.len() < size {
             buffer.resize(size, 0);
         }
@@ -298,5 +316,8 @@ pub(crate) fn scan_batches(
 }
 
 fn corrupt(at: u64, reason: &str) -> ReadError {
-    ReadError::Corrupt { offset: Offset::NONE, reason: format!("{reason} at position {at}") }
+    ReadError::Corrupt {
+        offset: Offset::NONE,
+        reason: format!("{reason} at position {at}"),
+    }
 }

@@ -49,8 +49,13 @@ impl StoreConfig {
     pub(crate) fn space_marks(&self, total: u64) -> SpaceMarks {
         const SEGMENT: u64 = 256 << 20;
         let log = self.slot_bytes * u64::from(self.slots);
-        let soft = self.free_bytes_min.unwrap_or(log + 2 * SEGMENT + total / 100);
-        SpaceMarks { soft, hard: soft.min(log) / 2 }
+        let soft = self
+            .free_bytes_min
+            .unwrap_or(log + 2 * SEGMENT + total / 100);
+        SpaceMarks {
+            soft,
+            hard: soft.min(log) / 2,
+        }
     }
 }
 

@@ -194,7 +194,10 @@ impl Slots {
 
     /// All files, for reading the log back.
     pub fn files(&self) -> Vec<SlotFile> {
-        let file = |slot: &Slot| SlotFile { number: slot.number, file: Arc::clone(&slot.file) };
+        let file = |slot: &Slot| SlotFile {
+            number: slot.number,
+            file: Arc::clone(&slot.file),
+        };
         self.slots.iter().map(file).collect()
     }
 

@@ -156,9 +156,11 @@ impl Group {
         effect: Effect,
     ) -> u32 {
         let kind = match effect.kind {
-            PartKind::Bytes { position, .. } => {
-                PartKind::Bytes { from: from as u32, length: length as u32, position }
-            }
+            PartKind::Bytes { position, .. } => PartKind::Bytes {
+                from: from as u32,
+                length: length as u32,
+                position,
+            },
             kind => kind,
         };
         self.barrier |= matches!(kind, PartKind::Truncate { .. });
@@ -180,7 +182,11 @@ impl Group {
             }
             None => {
                 let partition = Arc::clone(partition);
-                self.entries.push(GroupEntry { partition, first: at, last: at });
+                self.entries.push(GroupEntry {
+                    partition,
+                    first: at,
+                    last: at,
+                });
                 self.entries.len() as u32 - 1
             }
         }
@@ -299,7 +305,10 @@ impl StagingState {
         let from = group.filled + RECORD_HEADER_BYTES;
         let known = (hint.lsn == group.lsn).then_some(hint.entry);
         let entry = group.add_part(partition, known, from, body.len(), effect);
-        *hint = EntryHint { lsn: group.lsn, entry };
+        *hint = EntryHint {
+            lsn: group.lsn,
+            entry,
+        };
         let buffer = &mut group.buffer[group.filled..];
         write_record_header(buffer, header);
         let copied = &mut buffer[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + body.len()];
@@ -337,7 +346,10 @@ impl StagingState {
 
     /// The next group gets this LSN: after recovery.
     pub fn resume_at(&mut self, next_lsn: u64) {
-        assert!(self.open.is_none() && self.ready.is_empty(), "nothing was staged yet");
+        assert!(
+            self.open.is_none() && self.ready.is_empty(),
+            "nothing was staged yet"
+        );
         self.next_lsn = next_lsn;
     }
 

@@ -14,7 +14,7 @@ use world::spawn::Priority;
 use world::{Signal, Worker, WorkerHandle, World};
 
 use crate::block::{RecordHeader, RecordKind};
-use crate::checkpoint::{Checkpointer};
+use crate::checkpoint::Checkpointer;
 use crate::commit::{Applied, LogWriterLoop, WriterCore};
 use crate::descriptors::Descriptors;
 use crate::errors::{AppendError, LogError, OpenError};
@@ -256,18 +256,49 @@ impl LogStore {
         let opened = crate::open::open(world, config)?;
         let shared = opened.shared;
         let start = |name, priority, signal: &Signal, worker: Box<dyn Worker>| {
-            shared.world.spawn.worker(name, priority, signal.clone(), worker)
+            shared
+                .world
+                .spawn
+                .worker(name, priority, signal.clone(), worker)
         };
         let s = || Arc::clone(&shared);
         let (normal, idle) = (Priority::Normal, Priority::Idle);
-        let upkeep = UpkeepLoop { shared: s(), last_groups: 0 };
+        let upkeep = UpkeepLoop {
+            shared: s(),
+            last_groups: 0,
+        };
         let workers = vec![
-            start("log-writer", Priority::Urgent, &shared.writer_signal, Box::new(LogWriterLoop(s()))),
-            start("write-back", normal, &shared.trickle_signal, Box::new(TrickleLoop(s()))),
-            start("checkpoint", normal, &shared.checkpoint_signal, Box::new(CheckpointLoop(s()))),
+            start(
+                "log-writer",
+                Priority::Urgent,
+                &shared.writer_signal,
+                Box::new(LogWriterLoop(s())),
+            ),
+            start(
+                "write-back",
+                normal,
+                &shared.trickle_signal,
+                Box::new(TrickleLoop(s())),
+            ),
+            start(
+                "checkpoint",
+                normal,
+                &shared.checkpoint_signal,
+                Box::new(CheckpointLoop(s())),
+            ),
             start("upkeep", normal, &shared.upkeep_signal, Box::new(upkeep)),
-            start("retention", idle, &shared.retention_signal, Box::new(RetentionLoop::new(s()))),
-            start("scrub", idle, &shared.scrub_signal, Box::new(ScrubLoop::new(s()))),
+            start(
+                "retention",
+                idle,
+                &shared.retention_signal,
+                Box::new(RetentionLoop::new(s())),
+            ),
+            start(
+                "scrub",
+                idle,
+                &shared.scrub_signal,
+                Box::new(ScrubLoop::new(s())),
+            ),
         ];
         let store = LogStore {
             workers: Mutex::new(workers),
@@ -313,7 +344,9 @@ impl LogStore {
             length: body.len() as u32,
             append_time: 0,
         };
-        partition.state().log_control(&partition, &header, &body, |_| {}, PartKind::Nothing)?;
+        partition
+            .state()
+            .log_control(&partition, &header, &body, |_| {}, PartKind::Nothing)?;
         partitions.insert(key, Arc::clone(&partition));
         drop(partitions);
         crate::write_lock(&shared.by_id).insert(id, Arc::clone(&partition));
@@ -328,7 +361,10 @@ impl LogStore {
 
     /// All partitions, sorted.
     pub fn partitions(&self) -> Vec<PartitionKey> {
-        crate::read_lock(&self.shared.partitions).keys().copied().collect()
+        crate::read_lock(&self.shared.partitions)
+            .keys()
+            .copied()
+            .collect()
     }
 
     /// Deletes a partition: it takes no more appends and serves no more reads at once; its files go
@@ -393,7 +429,11 @@ impl LogStore {
         if self.shared.is_dead() {
             return StoreHealth::Dead(self.shared.death());
         }
-        if self.shared.full.load(Ordering::Relaxed) { StoreHealth::Full } else { StoreHealth::Ok }
+        if self.shared.full.load(Ordering::Relaxed) {
+            StoreHealth::Full
+        } else {
+            StoreHealth::Ok
+        }
     }
 
     /// The counters, as of now.

@@ -38,7 +38,11 @@ impl State {
             gathered: end,
             completed: end,
             high_watermark: record.end.0,
-            sealed: entry.segments.iter().map(|record| SealedSegment::new(*record)).collect(),
+            sealed: entry
+                .segments
+                .iter()
+                .map(|record| SealedSegment::new(*record))
+                .collect(),
             active: ActiveHead {
                 base: record.active_base.0,
                 revision: record.active_revision,
@@ -90,7 +94,8 @@ impl State {
 
     fn materialise(&mut self, partition: &Partition) -> Result<Live, ReadError> {
         let mut live = Live::new(self.log_start, self.active.base);
-        live.producers.advance(Offset(self.end.offset.min(self.active.base)));
+        live.producers
+            .advance(Offset(self.end.offset.min(self.active.base)));
         if let Some((bytes, crc)) = partition.shared.read_tail(partition.id())? {
             match TailState::decode(&bytes, crc, Lsn::ZERO) {
                 Ok(tail) if self.agrees(&tail) => {
@@ -126,16 +131,14 @@ impl State {
     }
 
     /// Rebuilds index, epochs and producers from the last footers and the active segment.
-    pub fn scan_active(
-        &mut self,
-        partition: &Partition,
-        live: &mut Live,
-    ) -> Result<(), ReadError> {
+    pub fn scan_active(&mut self, partition: &Partition, live: &mut Live) -> Result<(), ReadError> {
         live.parts = ActiveParts::new(self.active.base);
         live.epochs = self.sealed_epochs();
         live.producers = match self.sealed.last() {
-            Some(last) => read_sealed(partition, last)?
-                .map_or_else(|| Producers::new(Offset(last.end())), |sealed| sealed.producers),
+            Some(last) => read_sealed(partition, last)?.map_or_else(
+                || Producers::new(Offset(last.end())),
+                |sealed| sealed.producers,
+            ),
             None => Producers::new(Offset(self.log_start)),
         };
         live.producers.advance(Offset(self.active.base));
@@ -183,7 +186,11 @@ impl State {
         let record = PartitionRecord {
             key: partition.key(),
             id: partition.id(),
-            flags: if self.suspect { PartitionRecord::SUSPECT } else { 0 },
+            flags: if self.suspect {
+                PartitionRecord::SUSPECT
+            } else {
+                0
+            },
             log_start: Offset(self.log_start),
             end: Offset(self.end.offset),
             high_watermark: Offset(self.high_watermark),
@@ -234,8 +241,9 @@ pub(crate) fn read_sealed(
     segment: &SealedSegment,
 ) -> Result<Option<SealedParts>, ReadError> {
     let record = &segment.record;
-    let file =
-        partition.shared.open_segment(partition.id(), record.base.0, record.revision)?;
+    let file = partition
+        .shared
+        .open_segment(partition.id(), record.base.0, record.revision)?;
     if let Some(parts) = read_footer(&*file, record)? {
         return Ok(Some(parts));
     }
@@ -251,15 +259,30 @@ pub(crate) fn scan_sealed(
     bytes: u64,
     producers: &mut Producers,
 ) -> Result<(ActiveHead, ActiveParts), ReadError> {
-    let file = partition.shared.open_segment(partition.id(), base, revision)?;
-    let mut head = ActiveHead { revision, ..ActiveHead::new(base) };
+    let file = partition
+        .shared
+        .open_segment(partition.id(), base, revision)?;
+    let mut head = ActiveHead {
+        revision,
+        ..ActiveHead::new(base)
+    };
     let mut parts = ActiveParts::new(base);
     let mut epochs = Epochs::new();
     producers.advance(Offset(base));
-    let mut tally =
-        Tally { head: &mut head, parts: &mut parts, producers, epochs: &mut epochs };
+    let mut tally = Tally {
+        head: &mut head,
+        parts: &mut parts,
+        producers,
+        epochs: &mut epochs,
+    };
     scan_batches(&*file, 0, bytes, |batch, position, bytes| {
-        tally.add(batch, position, bytes, Lsn::ZERO, batch.max_timestamp.max(0));
+        tally.add(
+            batch,
+            position,
+            bytes,
+            Lsn::ZERO,
+            batch.max_timestamp.max(0),
+        );
         true
     })?;
     Ok((head, parts))

@@ -120,8 +120,13 @@ impl Partition {
             length: 0,
             append_time: 0,
         };
-        let lsn =
-            state.log_control(self, &header, &[], |state| state.trim(to.0), PartKind::Nothing)?;
+        let lsn = state.log_control(
+            self,
+            &header,
+            &[],
+            |state| state.trim(to.0),
+            PartKind::Nothing,
+        )?;
         if let Some(live) = state.live.as_mut() {
             for (trimmed, _, _) in live.trimmed.iter_mut().filter(|(lsn, _, _)| *lsn == 0) {
                 *trimmed = lsn;
@@ -144,8 +149,7 @@ impl Partition {
             length: 0,
             append_time: 0,
         };
-        let lsn =
-            state.log_control(self, &header, &[], |_| {}, PartKind::Nothing)?;
+        let lsn = state.log_control(self, &header, &[], |_| {}, PartKind::Nothing)?;
         state.mark_deleted(lsn);
         let waiters = state.take_waiters();
         drop(state);
@@ -191,7 +195,8 @@ impl State {
         if let Some(live) = self.live.as_mut() {
             live.trimmed.extend(files);
             live.epochs.truncate_from_start(Offset(to));
-            live.producers.advance_log_start(Offset(to.min(self.end.offset)));
+            live.producers
+                .advance_log_start(Offset(to.min(self.end.offset)));
         }
     }
 
@@ -217,7 +222,11 @@ impl State {
         let cut = self.cut_live(partition, &mut live, to, position);
         self.live = Some(live);
         cut?;
-        let mark = Mark { offset: to, segment: self.active.base, position };
+        let mark = Mark {
+            offset: to,
+            segment: self.active.base,
+            position,
+        };
         self.end = mark;
         self.gathered = self.gathered.min(mark);
         self.completed = self.completed.min(mark);
@@ -229,15 +238,23 @@ impl State {
     /// Where the first batch begins that reaches to or beyond `to`.
     fn cut_position(&self, partition: &Partition, to: i64) -> Result<u64, ReadError> {
         let from = match &self.live {
-            Some(live) => live.parts.index.find_offset(Offset(to)).map_or(0, |range| range.position),
+            Some(live) => live
+                .parts
+                .index
+                .find_offset(Offset(to))
+                .map_or(0, |range| range.position),
             None => 0,
         };
         if self.end.position == 0 {
             return Ok(0);
         }
         let file = self.open_active(partition)?;
-        let mut walk =
-            Walk { file: &*file, at: u64::from(from), end: self.end.position, chunk: Chunk::new() };
+        let mut walk = Walk {
+            file: &*file,
+            at: u64::from(from),
+            end: self.end.position,
+            chunk: Chunk::new(),
+        };
         loop {
             let at = walk.at;
             match walk.next(Offset(to))? {
@@ -248,11 +265,9 @@ impl State {
     }
 
     fn open_active(&self, partition: &Partition) -> Result<Arc<dyn world::File>, ReadError> {
-        Ok(partition.shared.open_segment(
-            partition.id(),
-            self.active.base,
-            self.active.revision,
-        )?)
+        Ok(partition
+            .shared
+            .open_segment(partition.id(), self.active.base, self.active.revision)?)
     }
 
     fn cut_live(
@@ -266,15 +281,21 @@ impl State {
         live.parts.times.truncate_to(Offset(to));
         live.parts.aborted.truncate_to(Offset(to));
         live.epochs.truncate_from_end(Offset(to));
-        live.read_hint = Mark { offset: -1, segment: -1, position: 0 };
+        live.read_hint = Mark {
+            offset: -1,
+            segment: -1,
+            position: 0,
+        };
         self.last_epoch = live.epochs.latest().map_or(-1, |latest| latest.epoch.0);
         self.active.last_epoch = self.last_epoch;
         self.active.max_timestamp = -1;
         let rebuild = matches!(live.producers.truncate_to(Offset(to)), Cut::Rebuild);
         if rebuild {
             live.producers = match self.sealed.last() {
-                Some(last) => read_sealed(partition, last)?
-                    .map_or_else(|| Producers::new(Offset(last.end())), |sealed| sealed.producers),
+                Some(last) => read_sealed(partition, last)?.map_or_else(
+                    || Producers::new(Offset(last.end())),
+                    |sealed| sealed.producers,
+                ),
                 None => Producers::new(Offset(self.log_start.min(self.active.base))),
             };
             live.producers.advance(Offset(self.active.base));
@@ -284,7 +305,12 @@ impl State {
             let file = self.open_active(partition)?;
             let since_ms = self.active.since_ms;
             // Ranges that stayed whole know their highest timestamps.
-            let kept = live.parts.index.ranges().map(|range| range.max_timestamp_ms).max();
+            let kept = live
+                .parts
+                .index
+                .ranges()
+                .map(|range| range.max_timestamp_ms)
+                .max();
             self.active.max_timestamp = kept.unwrap_or(-1);
             let mut tally = Tally {
                 head: &mut self.active,
@@ -311,7 +337,10 @@ impl State {
 
     /// Makes the segment that holds `to` the active one again; those above it are cut away.
     fn unseal(&mut self, partition: &Partition, to: i64) -> Result<(), ReadError> {
-        let at = self.sealed.partition_point(|segment| segment.base() <= to).saturating_sub(1);
+        let at = self
+            .sealed
+            .partition_point(|segment| segment.base() <= to)
+            .saturating_sub(1);
         let mut above = self.sealed.split_off(at);
         let target = above.remove(0);
         let record = target.record;
@@ -331,7 +360,13 @@ impl State {
                     record.revision,
                 )?;
                 let whole = whole_batches(&*file, record.data_bytes)?;
-                scan_sealed(partition, record.base.0, record.revision, whole, &mut before)?
+                scan_sealed(
+                    partition,
+                    record.base.0,
+                    record.revision,
+                    whole,
+                    &mut before,
+                )?
             }
         };
         let removed = above
@@ -344,7 +379,11 @@ impl State {
             live.parts = parts;
         }
         self.active = head;
-        self.end = Mark { offset: record.end.0, segment: record.base.0, position };
+        self.end = Mark {
+            offset: record.end.0,
+            segment: record.base.0,
+            position,
+        };
         Ok(())
     }
 
@@ -388,7 +427,11 @@ impl State {
                     epochs: &mut live.epochs,
                 }
                 .add(&head, header.position, record.body, Lsn(lsn), now_ms);
-                kind = PartKind::Bytes { from: 0, length: 0, position: header.position };
+                kind = PartKind::Bytes {
+                    from: 0,
+                    length: 0,
+                    position: header.position,
+                };
                 self.end = Mark {
                     offset: head.end(),
                     segment: self.active.base,
@@ -400,15 +443,23 @@ impl State {
                 if header.base_offset != self.end.offset || header.position != self.end.position {
                     return Err(corrupt("the roll is not at the log's end"));
                 }
-                kind = PartKind::Seal { base: self.active.base, position: header.position };
+                kind = PartKind::Seal {
+                    base: self.active.base,
+                    position: header.position,
+                };
                 self.roll_over(partition);
             }
             RecordKind::Truncate => {
-                let base = record.body.first_chunk().map(|base| i64::from_le_bytes(*base));
+                let base = record
+                    .body
+                    .first_chunk()
+                    .map(|base| i64::from_le_bytes(*base));
                 let base = base.ok_or_else(|| corrupt("a truncation without a segment"))?;
                 self.cut(partition, header.base_offset, Some((base, header.position)))?;
                 self.truncated_lsn = lsn;
-                kind = PartKind::Truncate { position: self.end.position };
+                kind = PartKind::Truncate {
+                    position: self.end.position,
+                };
             }
             RecordKind::Trim => {
                 self.trim(header.base_offset);
@@ -437,15 +488,24 @@ impl State {
     pub fn roll_over(&mut self, partition: &Partition) {
         let (facts, parts) = *self.begin_segment(partition);
         if let Some(live) = self.live.as_ref() {
-            self.sealed.push(SealedSegment::seal(&facts, parts, &live.producers, &live.epochs));
+            self.sealed.push(SealedSegment::seal(
+                &facts,
+                parts,
+                &live.producers,
+                &live.epochs,
+            ));
         }
     }
 }
 
 /// Bytes of whole batches at the front of a file, `limit` at most.
 fn whole_batches(file: &dyn world::File, limit: u64) -> Result<u64, ReadError> {
-    let mut walk =
-        Walk { file, at: 0, end: limit.min(file.len()?), chunk: Chunk::new() };
+    let mut walk = Walk {
+        file,
+        at: 0,
+        end: limit.min(file.len()?),
+        chunk: Chunk::new(),
+    };
     loop {
         let at = walk.at;
         match walk.next(Offset::NONE) {
@@ -455,4 +515,3 @@ fn whole_batches(file: &dyn world::File, limit: u64) -> Result<u64, ReadError> {
         }
     }
 }
-

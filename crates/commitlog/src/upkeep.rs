@@ -120,7 +120,11 @@ impl Shared {
         }
         let file = match self.descriptors.forget((id.0, base)) {
             Some(file) => Some(file),
-            None => self.world.disk.open(&segment_path(id, base, revision), OpenMode::ReadWrite).ok(),
+            None => self
+                .world
+                .disk
+                .open(&segment_path(id, base, revision), OpenMode::ReadWrite)
+                .ok(),
         };
         if let Some(file) = file {
             let mut length = file.len()?;

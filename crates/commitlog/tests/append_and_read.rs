@@ -13,16 +13,28 @@ const ALL: u32 = 1 << 20;
 fn an_appended_batch_is_read_when_its_group_is_durable() {
     let store = open(&World::sim(1).world);
     let partition = leader(&store, 0);
-    let appended = partition.append(&view(&batch(3, 100)), LEADER, 1_000).expect("append");
-    assert_eq!((appended.base_offset, appended.last_offset), (Offset(0), Offset(2)));
-    let early = partition.read(Offset(0), ALL, true, ReadBound::HighWatermark).expect("read");
+    let appended = partition
+        .append(&view(&batch(3, 100)), LEADER, 1_000)
+        .expect("append");
+    assert_eq!(
+        (appended.base_offset, appended.last_offset),
+        (Offset(0), Offset(2))
+    );
+    let early = partition
+        .read(Offset(0), ALL, true, ReadBound::HighWatermark)
+        .expect("read");
     assert!(early.file.is_none(), "not durable, not readable");
 
     store.wait_durable(appended.lsn).expect("durable");
-    let read = partition.read(Offset(0), ALL, true, ReadBound::HighWatermark).expect("read");
+    let read = partition
+        .read(Offset(0), ALL, true, ReadBound::HighWatermark)
+        .expect("read");
     assert_eq!(read.next_offset, Offset(3));
     // rule P3: offset and epoch are written in, the rest is as it came.
-    assert_eq!(contents(&read.file.expect("bytes")), stamped(&batch(3, 100), 0, 0));
+    assert_eq!(
+        contents(&read.file.expect("bytes")),
+        stamped(&batch(3, 100), 0, 0)
+    );
 }
 
 #[test]
@@ -32,9 +44,15 @@ fn fetch_inside_a_batch_returns_the_whole_batch() {
     let settings = LogSettings::default();
     let partition = store.create_partition(key(0), settings).expect("create");
     partition.become_leader(LeaderEpoch(0)).expect("epoch");
-    let mut lsn = partition.append(&view(&batch(5, 10)), LEADER, 0).expect("append").lsn;
+    let mut lsn = partition
+        .append(&view(&batch(5, 10)), LEADER, 0)
+        .expect("append")
+        .lsn;
     for _ in 0..9 {
-        lsn = partition.append(&view(&batch(5, 10)), LEADER, 0).expect("append").lsn;
+        lsn = partition
+            .append(&view(&batch(5, 10)), LEADER, 0)
+            .expect("append")
+            .lsn;
     }
     store.wait_durable(lsn).expect("durable");
     for offset in 0..50 {
@@ -43,9 +61,16 @@ fn fetch_inside_a_batch_returns_the_whole_batch() {
         assert_eq!(read.first_offset, Offset(offset / 5 * 5));
         assert_eq!(read.next_offset, Offset(50));
     }
-    let small = partition.read(Offset(12), 1, true, ReadBound::HighWatermark).expect("read");
-    assert_eq!((small.first_offset, small.next_offset), (Offset(10), Offset(15))); // rule F2
-    let none = partition.read(Offset(12), 1, false, ReadBound::HighWatermark).expect("read");
+    let small = partition
+        .read(Offset(12), 1, true, ReadBound::HighWatermark)
+        .expect("read");
+    assert_eq!(
+        (small.first_offset, small.next_offset),
+        (Offset(10), Offset(15))
+    ); // rule F2
+    let none = partition
+        .read(Offset(12), 1, false, ReadBound::HighWatermark)
+        .expect("read");
     assert!(none.file.is_none());
     let beyond = partition.read(Offset(51), ALL, true, ReadBound::HighWatermark);
     assert!(matches!(beyond, Err(ReadError::OutOfRange { .. })));
@@ -56,27 +81,34 @@ fn full_staging_buffers_refuse_until_a_group_is_written() {
     let store = open(&World::sim(1).world);
     let partition = leader(&store, 0);
     let mut last = None;
-    let refused = (0..1000).find_map(|_| {
-        match partition.append(&view(&batch(1, 2000)), LEADER, 0) {
-            Ok(appended) => {
-                last = Some(appended.lsn);
-                None
-            }
-            Err(error) => Some(error),
-        }
-    });
+    let refused =
+        (0..1000).find_map(
+            |_| match partition.append(&view(&batch(1, 2000)), LEADER, 0) {
+                Ok(appended) => {
+                    last = Some(appended.lsn);
+                    None
+                }
+                Err(error) => Some(error),
+            },
+        );
     assert_eq!(refused, Some(AppendError::StagingFull));
     store.wait_durable(last.expect("some")).expect("durable");
-    partition.append(&view(&batch(1, 2000)), LEADER, 0).expect("room again");
+    partition
+        .append(&view(&batch(1, 2000)), LEADER, 0)
+        .expect("room again");
 }
 
 #[test]
 fn a_batch_larger_than_a_staging_buffer_gets_its_own() {
     let store = open(&World::sim(1).world);
     let partition = leader(&store, 0);
-    let appended = partition.append(&view(&batch(1, 30_000)), LEADER, 0).expect("append");
+    let appended = partition
+        .append(&view(&batch(1, 30_000)), LEADER, 0)
+        .expect("append");
     store.wait_durable(appended.lsn).expect("durable");
-    let read = partition.read(Offset(0), 10, true, ReadBound::HighWatermark).expect("read");
+    let read = partition
+        .read(Offset(0), 10, true, ReadBound::HighWatermark)
+        .expect("read");
     assert!(read.file.expect("bytes").length > 30_000);
     let error = partition.append(&view(&batch(1, 40_000)), LEADER, 0);
     assert!(matches!(error, Err(AppendError::TooLarge { .. })));
@@ -87,11 +119,21 @@ fn only_the_leader_of_the_epoch_appends() {
     // rule R1
     let store = open(&World::sim(1).world);
     let partition = store.create_partition(key(0), settings()).expect("create");
-    assert_eq!(partition.append(&view(&batch(1, 1)), LEADER, 0), Err(AppendError::NotLeader));
+    assert_eq!(
+        partition.append(&view(&batch(1, 1)), LEADER, 0),
+        Err(AppendError::NotLeader)
+    );
     partition.become_leader(LeaderEpoch(1)).expect("epoch");
-    assert_eq!(partition.append(&view(&batch(1, 1)), LEADER, 0), Err(AppendError::NotLeader));
-    let one = AppendOrigin::Client { leader_epoch: LeaderEpoch(1) };
-    partition.append(&view(&batch(1, 1)), one, 0).expect("append");
+    assert_eq!(
+        partition.append(&view(&batch(1, 1)), LEADER, 0),
+        Err(AppendError::NotLeader)
+    );
+    let one = AppendOrigin::Client {
+        leader_epoch: LeaderEpoch(1),
+    };
+    partition
+        .append(&view(&batch(1, 1)), one, 0)
+        .expect("append");
 }
 
 #[test]
@@ -103,20 +145,30 @@ fn a_repeated_batch_answers_as_the_original_did_also_after_a_restart() {
     let first = Spec::new(2, 50, 1).by(9, 0, 0).bytes();
     let second = Spec::new(2, 50, 2).by(9, 0, 2).bytes();
     let original = partition.append(&view(&first), LEADER, 5).expect("append");
-    let again = partition.append(&view(&first), LEADER, 6).expect("duplicate");
+    let again = partition
+        .append(&view(&first), LEADER, 6)
+        .expect("duplicate");
     assert!(again.duplicate && again.base_offset == original.base_offset);
     assert_eq!(again.lsn, original.lsn, "never acknowledged from memory");
     partition.append(&view(&second), LEADER, 7).expect("append");
     let gap = Spec::new(1, 5, 3).by(9, 0, 7).bytes();
     let refused = partition.append(&view(&gap), LEADER, 8);
-    assert_eq!(refused, Err(AppendError::OutOfOrderSequence { found: 7, expected: 4 }));
+    assert_eq!(
+        refused,
+        Err(AppendError::OutOfOrderSequence {
+            found: 7,
+            expected: 4
+        })
+    );
     store.close().expect("close");
 
     for _ in 0..2 {
         let store = open(&sim.world);
         let partition = store.partition(&key(0)).expect("there");
         partition.become_leader(LeaderEpoch(0)).expect("epoch");
-        let again = partition.append(&view(&second), LEADER, 9).expect("duplicate");
+        let again = partition
+            .append(&view(&second), LEADER, 9)
+            .expect("duplicate");
         assert!(again.duplicate && again.base_offset == Offset(2));
         let old = Spec::new(1, 5, 3).by(9, -1, 4).bytes();
         assert!(partition.append(&view(&old), LEADER, 8).is_err());
@@ -130,14 +182,19 @@ fn a_clean_stop_reads_no_log_and_loses_nothing() {
     let store = open(&sim.world);
     let partition = leader(&store, 0);
     for _ in 0..20 {
-        partition.append(&view(&batch(1, 700)), LEADER, 0).expect("append");
+        partition
+            .append(&view(&batch(1, 700)), LEADER, 0)
+            .expect("append");
         store.wait_durable(store.last_lsn()).expect("durable");
     }
     store.close().expect("close");
     let (store, report) = LogStore::open(&sim.world, config()).expect("open");
     assert!(report.clean && !report.created);
     assert_eq!((report.blocks, report.partitions), (0, 1));
-    assert_eq!(store.partition(&key(0)).expect("there").offsets().end, Offset(20));
+    assert_eq!(
+        store.partition(&key(0)).expect("there").offsets().end,
+        Offset(20)
+    );
 }
 
 #[test]
@@ -147,33 +204,64 @@ fn lookups_by_time_name_the_record_itself() {
     let partition = leader(&store, 0);
     for at in 0..30 {
         let bytes = Spec::new(3, 300, 1).at(1_000 * at).bytes();
-        let lsn = partition.append(&view(&bytes), LEADER, 0).expect("append").lsn;
+        let lsn = partition
+            .append(&view(&bytes), LEADER, 0)
+            .expect("append")
+            .lsn;
         store.wait_durable(lsn).expect("durable");
     }
     for at in 0..30 {
-        let found = partition.offset_for_timestamp(1_000 * at + 1).expect("look-up");
+        let found = partition
+            .offset_for_timestamp(1_000 * at + 1)
+            .expect("look-up");
         let found = found.expect("found");
-        assert_eq!((found.offset, found.timestamp_ms), (Offset(3 * at + 1), 1_000 * at + 1));
-        let next = partition.offset_for_timestamp(1_000 * at + 3).expect("look-up");
-        assert_eq!(next.map(|next| next.offset.0), (at < 29).then_some(3 * at + 3));
+        assert_eq!(
+            (found.offset, found.timestamp_ms),
+            (Offset(3 * at + 1), 1_000 * at + 1)
+        );
+        let next = partition
+            .offset_for_timestamp(1_000 * at + 3)
+            .expect("look-up");
+        assert_eq!(
+            next.map(|next| next.offset.0),
+            (at < 29).then_some(3 * at + 3)
+        );
     }
-    let newest = partition.offset_of_max_timestamp().expect("look-up").expect("found");
+    let newest = partition
+        .offset_of_max_timestamp()
+        .expect("look-up")
+        .expect("found");
     assert_eq!((newest.offset, newest.timestamp_ms), (Offset(89), 29_002));
 }
 
 #[test]
 fn a_directory_of_another_cluster_or_without_identity_is_refused_untouched() {
     let sim = World::sim(1);
-    let mine = commitlog::Identity { cluster_id: "one".into(), broker_id: 1 };
-    let owned = commitlog::StoreConfig { identity: Some(mine.clone()), ..config() };
+    let mine = commitlog::Identity {
+        cluster_id: "one".into(),
+        broker_id: 1,
+    };
+    let owned = commitlog::StoreConfig {
+        identity: Some(mine.clone()),
+        ..config()
+    };
     let (store, _) = LogStore::open(&sim.world, owned.clone()).expect("open");
     let partition = leader(&store, 0);
-    let lsn = partition.append(&view(&batch(1, 1)), LEADER, 0).expect("append").lsn;
+    let lsn = partition
+        .append(&view(&batch(1, 1)), LEADER, 0)
+        .expect("append")
+        .lsn;
     store.wait_durable(lsn).expect("durable");
     store.close().expect("close");
     drop((partition, store));
-    let other = commitlog::Identity { broker_id: 2, ..mine };
-    let foreign = commitlog::StoreConfig { identity: Some(other), ..config() };
+    let other = commitlog::Identity {
+        broker_id: 2,
+        ..mine
+    };
+    let foreign = commitlog::StoreConfig {
+        identity: Some(other),
+        ..config()
+    };
     let refused = LogStore::open(&sim.world, foreign).map(drop);
     assert!(matches!(refused, Err(commitlog::OpenError::Foreign { .. })));
     let (store, report) = LogStore::open(&sim.world, owned.clone()).expect("still good");

@@ -29,7 +29,12 @@ fn live(seed: u64, steps: usize, stop_at: Option<u64>) -> Life {
     }
     let mut model = Model::default();
     let Ok((store, _)) = LogStore::open(&sim.world, config()) else {
-        return Life { sim, model, durable: 0, done: false };
+        return Life {
+            sim,
+            model,
+            durable: 0,
+            done: false,
+        };
     };
     let mut rng = Rng::fork(seed, "script");
     let mut epochs = [0; PARTITIONS as usize];
@@ -42,7 +47,12 @@ fn live(seed: u64, steps: usize, stop_at: Option<u64>) -> Life {
         one_step(&sim, &store, &mut model, &mut rng, &mut epochs, step);
     }
     let durable = store.durable_lsn().0;
-    Life { sim, model, durable, done }
+    Life {
+        sim,
+        model,
+        durable,
+        done,
+    }
 }
 
 fn one_step(
@@ -118,9 +128,13 @@ fn append(
     step: usize,
 ) {
     let (records, payload) = (1 + rng.below(4) as i32, 10 + rng.below(1500) as usize);
-    let bytes = Spec::new(records, payload, step as u8).at(step as i64 * 10).bytes();
+    let bytes = Spec::new(records, payload, step as u8)
+        .at(step as i64 * 10)
+        .bytes();
     let epoch = epochs[number as usize];
-    let origin = AppendOrigin::Coordinator { leader_epoch: LeaderEpoch(epoch) };
+    let origin = AppendOrigin::Coordinator {
+        leader_epoch: LeaderEpoch(epoch),
+    };
     if let Ok(appended) = partition.append(&view(&bytes), origin, step as i64) {
         let base = appended.base_offset.0;
         let bytes = node::stamped(&bytes, base, epoch);
@@ -139,7 +153,11 @@ fn recovered(life: &Life, disk: SimDisk, seed: u64, context: &str) -> (SimWorld,
     };
     assert!(report.suspect.is_empty(), "{context}: {report:?}");
     let lsn = store.last_lsn().0;
-    assert!(lsn >= life.durable, "{context}: LSN {lsn}, acknowledged {}", life.durable);
+    assert!(
+        lsn >= life.durable,
+        "{context}: LSN {lsn}, acknowledged {}",
+        life.durable
+    );
     check(&store, &life.model, lsn);
     (sim, lsn)
 }

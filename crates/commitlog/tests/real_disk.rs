@@ -39,11 +39,18 @@ fn works_in(root: &std::path::Path) {
     assert!(report.created);
     let groups = Arc::new(Groups::default());
     store.listen_durable(groups.clone());
-    let settings = LogSettings { segment_bytes: 1 << 20, ..LogSettings::default() };
-    let leader = AppendOrigin::Client { leader_epoch: LeaderEpoch(0) };
+    let settings = LogSettings {
+        segment_bytes: 1 << 20,
+        ..LogSettings::default()
+    };
+    let leader = AppendOrigin::Client {
+        leader_epoch: LeaderEpoch(0),
+    };
     let partitions: Vec<_> = (0..3)
         .map(|number| {
-            let partition = store.create_partition(key(number), settings.clone()).expect("new");
+            let partition = store
+                .create_partition(key(number), settings.clone())
+                .expect("new");
             partition.become_leader(LeaderEpoch(0)).expect("epoch");
             partition
         })
@@ -93,14 +100,21 @@ fn works_in(root: &std::path::Path) {
     // Dies without a word: the next start replays.
     let partition = store.partition(&key(0)).expect("there");
     partition.become_leader(LeaderEpoch(1)).expect("epoch");
-    let next = AppendOrigin::Coordinator { leader_epoch: LeaderEpoch(1) };
-    let appended = partition.append(&view(&node::batch(1, 100)), next, 0).expect("append");
+    let next = AppendOrigin::Coordinator {
+        leader_epoch: LeaderEpoch(1),
+    };
+    let appended = partition
+        .append(&view(&node::batch(1, 100)), next, 0)
+        .expect("append");
     store.wait_durable(appended.lsn).expect("durable");
     store.abandon();
     drop((partition, store));
     let (store, report) = LogStore::open(&world, config()).expect("open");
     assert!(!report.clean && report.batches == 1);
-    assert_eq!(store.partition(&key(0)).expect("there").offsets().end, Offset(BATCHES + 1));
+    assert_eq!(
+        store.partition(&key(0)).expect("there").offsets().end,
+        Offset(BATCHES + 1)
+    );
     store.close().expect("close");
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commitlog::{
-    AppendOrigin, LogSettings, LogStore, Partition, PartitionKey, ReadBound, ReadError,
-    StoreConfig,
+    AppendOrigin, LogSettings, LogStore, Partition, PartitionKey, ReadBound, ReadError, StoreConfig,
 };
 use stdx::crc32c;
 use wire::batch::BatchView;
@@ -16,10 +15,15 @@ use wire::ids::{LeaderEpoch, Offset, TopicId};
 use world::World;
 use world::disk::FileSlice;
 
-pub const LEADER: AppendOrigin = AppendOrigin::Client { leader_epoch: LeaderEpoch(0) };
+pub const LEADER: AppendOrigin = AppendOrigin::Client {
+    leader_epoch: LeaderEpoch(0),
+};
 
 pub fn key(number: i32) -> PartitionKey {
-    PartitionKey { topic: TopicId([7; 16]), partition: number }
+    PartitionKey {
+        topic: TopicId([7; 16]),
+        partition: number,
+    }
 }
 
 /// Everything small, so that slots, segments and buffers fill up within a story.
@@ -37,7 +41,10 @@ pub fn config() -> StoreConfig {
 }
 
 pub fn settings() -> LogSettings {
-    LogSettings { segment_bytes: 4 << 10, ..LogSettings::default() }
+    LogSettings {
+        segment_bytes: 4 << 10,
+        ..LogSettings::default()
+    }
 }
 
 pub fn open(world: &World) -> Arc<LogStore> {
@@ -45,7 +52,9 @@ pub fn open(world: &World) -> Arc<LogStore> {
 }
 
 pub fn leader(store: &LogStore, number: i32) -> Arc<Partition> {
-    let partition = store.create_partition(key(number), settings()).expect("created");
+    let partition = store
+        .create_partition(key(number), settings())
+        .expect("created");
     partition.become_leader(LeaderEpoch(0)).expect("epoch");
     partition
 }
@@ -62,7 +71,13 @@ pub struct Spec {
 
 impl Spec {
     pub fn new(records: i32, payload: usize, tag: u8) -> Spec {
-        Spec { records, payload, tag, timestamp: 1_000, producer: None }
+        Spec {
+            records,
+            payload,
+            tag,
+            timestamp: 1_000,
+            producer: None,
+        }
     }
 
     pub fn at(self, timestamp: i64) -> Spec {
@@ -70,7 +85,10 @@ impl Spec {
     }
 
     pub fn by(self, producer: i64, epoch: i16, sequence: i32) -> Spec {
-        Spec { producer: Some((producer, epoch, sequence)), ..self }
+        Spec {
+            producer: Some((producer, epoch, sequence)),
+            ..self
+        }
     }
 
     /// The bytes: record `i` has timestamp `timestamp + i`.
@@ -128,13 +146,20 @@ pub fn stamped(bytes: &[u8], offset: i64, epoch: i32) -> Vec<u8> {
 /// The bytes of a slice.
 pub fn contents(slice: &FileSlice) -> Vec<u8> {
     let mut bytes = vec![0; slice.length as usize];
-    let read = slice.file.read_at(&mut bytes, slice.position).expect("read");
+    let read = slice
+        .file
+        .read_at(&mut bytes, slice.position)
+        .expect("read");
     assert_eq!(read, bytes.len(), "a promised range is there");
     bytes
 }
 
 /// All batches from `from` up to the bound, one vector each.
-pub fn read_all(partition: &Partition, from: i64, bound: ReadBound) -> Result<Vec<Vec<u8>>, ReadError> {
+pub fn read_all(
+    partition: &Partition,
+    from: i64,
+    bound: ReadBound,
+) -> Result<Vec<Vec<u8>>, ReadError> {
     let mut batches = Vec::new();
     let mut at = Offset(from);
     loop {
@@ -239,13 +264,28 @@ pub fn check(store: &LogStore, model: &Model, lsn: u64) {
     for (number, expected) in expected {
         let partition = store.partition(&key(number)).expect("listed");
         let offsets = partition.offsets();
-        assert_eq!(offsets.log_start, Offset(expected.start), "start of {number} at LSN {lsn}");
-        assert_eq!(offsets.end, Offset(expected.end), "end of {number} at LSN {lsn}");
-        let readable: Vec<_> =
-            expected.batches.iter().filter(|(_, end, _)| *end > expected.start).collect();
+        assert_eq!(
+            offsets.log_start,
+            Offset(expected.start),
+            "start of {number} at LSN {lsn}"
+        );
+        assert_eq!(
+            offsets.end,
+            Offset(expected.end),
+            "end of {number} at LSN {lsn}"
+        );
+        let readable: Vec<_> = expected
+            .batches
+            .iter()
+            .filter(|(_, end, _)| *end > expected.start)
+            .collect();
         let from = expected.start;
         let batches = read_all(&partition, from, ReadBound::LogEnd).expect("readable");
-        assert_eq!(batches.len(), readable.len(), "batches of {number} at LSN {lsn}");
+        assert_eq!(
+            batches.len(),
+            readable.len(),
+            "batches of {number} at LSN {lsn}"
+        );
         for (found, (base, _, bytes)) in batches.iter().zip(&readable) {
             assert!(found == bytes, "bytes of {number} at {base}, LSN {lsn}");
         }
@@ -257,7 +297,10 @@ pub fn check(store: &LogStore, model: &Model, lsn: u64) {
             .collect();
         let mut wanted = expected.epochs.clone();
         // The epoch that holds the log start begins there.
-        let below = wanted.iter().filter(|(_, start)| *start <= expected.start).count();
+        let below = wanted
+            .iter()
+            .filter(|(_, start)| *start <= expected.start)
+            .count();
         if below > 0 {
             wanted.drain(..below - 1);
             wanted[0].1 = wanted[0].1.max(expected.start);
