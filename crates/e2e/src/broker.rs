@@ -218,6 +218,12 @@ impl Drop for Broker {
 /// The command that starts our binary for a story.
 pub fn duramen(binary: &Path, dir: &Path, port: u16, http: u16) -> Command {
     let mut command = Command::new(binary);
+    // What a machine sets for another Kafka is no setting of this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KAFKA_") {
+            command.env_remove(name);
+        }
+    }
     command.arg("dev").arg("--data-dir").arg(dir.join("data"));
     command.arg("--listen").arg(format!("127.0.0.1:{port}"));
     command.arg("--http").arg(format!("127.0.0.1:{http}"));

@@ -17,7 +17,7 @@ Foreign clients against the built binary.
     e2e [--duramen PATH | --kafka | --broker ADDR] [--allow-missing] [--list] [STORY…]
 
     --duramen PATH    the binary under test (default: target/release/duramen)
-    --kafka           Apache Kafka instead, through the script that $KAFKA_PEER names
+    --kafka           Apache Kafka instead, through the script that $E2E_KAFKA names
     --broker ADDR     a broker that runs already; stories that kill it fail
     --allow-missing   a story whose tool is not installed is not a failure
     --list            print the stories and end
@@ -122,9 +122,9 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         match word.as_str() {
             "--broker" => target = Target::Address(given.next().unwrap_or_default()),
             "--duramen" => target = Target::Duramen(given.next().unwrap_or_default().into()),
-            "--kafka" => match std::env::var_os("KAFKA_PEER") {
+            "--kafka" => match std::env::var_os("E2E_KAFKA") {
                 Some(script) => target = Target::Kafka(script.into()),
-                None => return usage("--kafka needs KAFKA_PEER: the script that starts it"),
+                None => return usage("--kafka needs E2E_KAFKA: the script that starts it"),
             },
             "--allow-missing" => allow_missing = true,
             "--list" => list = true,
