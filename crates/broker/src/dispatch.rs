@@ -26,6 +26,7 @@
 //!   overlap, because their effects are ordered by the append and only the flush is awaited.
 //! - A waiting handler is dropped when its client goes away. What it proposed still happens.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use bytes::Bytes;
 use commitlog::Lsn;
 use wire::api::{Api, ApiKey};
 use wire::header::{Incoming, RequestHeader, read_request};
-use wire::messages::{self, Message};
+use wire::messages::{self, Message, text};
 use world::net::LocalFuture;
 
 use crate::close::CloseReason;
@@ -67,8 +68,8 @@ pub struct Context {
 pub struct Request {
     /// Key, version, correlation id and client id.
     pub header: RequestHeader,
-    /// What follows the header.
-    pub body: Bytes,
+    /// What follows the header, until it is decoded: a request that waits keeps no bytes alive.
+    pub body: Cell<Bytes>,
 }
 
 impl Request {
@@ -82,9 +83,9 @@ impl Request {
         self.header.version
     }
 
-    /// The body as a message of `wire::messages`.
+    /// The body as a message of `wire::messages`. Once.
     pub fn decode<T: messages::Request>(&self) -> Result<T, CloseReason> {
-        messages::decode_request::<T>(self.header.version, self.body.clone())
+        messages::decode_request::<T>(self.header.version, self.body.take())
             .map_err(|error| self.unreadable(&error))
     }
 
@@ -210,12 +211,31 @@ fn unserved(_: &Context, request: Request) -> Handled {
 }
 
 /// From a whole frame to what its handler did.
+///
+/// A frame is a slice of a read buffer of a megabyte. Produce is done with it when it returns;
+/// every other request may wait, for records or for a rebalance, so it gets a copy of its own.
 pub fn dispatch(context: &Context, frame: Bytes) -> Result<(ApiKey, Reply), CloseReason> {
+    let produces = frame.starts_with(&ApiKey::Produce.code().to_be_bytes());
+    let frame = if produces {
+        frame
+    } else {
+        Bytes::copy_from_slice(&frame)
+    };
     // rule W6
     match read_request(frame).map_err(CloseReason::Unserved)? {
-        Incoming::Request { header, body } => {
+        Incoming::Request { mut header, body } => {
             let key = header.api.key;
-            let reply = handler(key)(context, Request { header, body })?;
+            if !produces {
+                // A slice would keep the whole frame alive as long as the request waits.
+                header.client_id = header.client_id.map(|id| text(id.as_str()));
+            }
+            let reply = handler(key)(
+                context,
+                Request {
+                    header,
+                    body: Cell::new(body),
+                },
+            )?;
             Ok((key, reply))
         }
         // rule W1

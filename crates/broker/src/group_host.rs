@@ -254,6 +254,14 @@ impl GroupHost {
         sum
     }
 
+    /// Ends every shard, because the node goes down: whoever waits for a rebalance is told to
+    /// look for another coordinator, and does not hold up the end.
+    pub fn unload(&self) {
+        for host in self.hosts() {
+            host.end(ErrorCode::NotCoordinator);
+        }
+    }
+
     /// Forgets the offsets of deleted partitions, in every loaded shard.
     pub fn partitions_deleted(&self, node: &Arc<Node>, gone: &[(Arc<str>, i32)]) {
         for host in self.hosts() {

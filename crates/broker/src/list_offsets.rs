@@ -1,6 +1,6 @@
 //! ListOffsets: where a partition begins and ends, and which offset belongs to a time.
 
-use commitlog::Offsets;
+use commitlog::{Offsets, ReadError, TimestampedOffset};
 use wire::ErrorCode;
 use wire::ids::{LeaderEpoch, Offset};
 use wire::messages::list_offsets::{
@@ -113,14 +113,14 @@ fn find(
     match asked.timestamp {
         LATEST => Ok(at(end, epoch)),
         EARLIEST => Ok(earliest(replica, offsets)),
-        MAX_TIMESTAMP if version >= 7 => Err(ErrorCode::UnsupportedVersion),
+        MAX_TIMESTAMP if version >= 7 => found(replica.log.offset_of_max_timestamp(), offsets, end),
         EARLIEST_LOCAL if version >= 8 => Ok(earliest(replica, offsets)),
         // Nothing is tiered, so nothing is the last of it, and nothing waits for it.
         LATEST_TIERED if version >= 9 => Ok(NOTHING),
         EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(NOTHING),
         // A number without a meaning at this version.
         timestamp if timestamp < 0 => Err(ErrorCode::UnsupportedVersion),
-        _ => Err(ErrorCode::UnsupportedVersion),
+        timestamp => found(replica.log.offset_for_timestamp(timestamp), offsets, end),
     }
 }
 
@@ -135,5 +135,25 @@ fn earliest(replica: &Replica, offsets: Offsets) -> Found {
         offset: start,
         timestamp: -1,
         epoch,
+    }
+}
+
+/// What lies beyond the readable end is not found (M2).
+fn found(
+    found: Result<Option<TimestampedOffset>, ReadError>,
+    offsets: Offsets,
+    end: Offset,
+) -> Result<Found, ErrorCode> {
+    match found {
+        Ok(Some(found)) if found.offset >= offsets.log_start && found.offset < end => Ok(Found {
+            offset: found.offset,
+            timestamp: found.timestamp_ms,
+            epoch: found.leader_epoch,
+        }),
+        Ok(_) => Ok(NOTHING),
+        Err(error) => {
+            tracing::error!(%error, "offset look-up failed");
+            Err(ErrorCode::KafkaStorageError)
+        }
     }
 }

@@ -145,7 +145,7 @@ impl Partitions {
         // Logs whose topic went while we were down.
         for key in self.store.partitions() {
             if !self.is_ours(image, key) {
-                tracing::warn!(%key, "a log without a topic");
+                self.store.delete_partition(&key)?;
             }
         }
         Ok(())
@@ -250,6 +250,7 @@ impl Partitions {
         }
         for replica in topic.replicas.into_iter().flatten() {
             replica.lead(None, 0)?;
+            self.store.delete_partition(&replica.key)?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ impl From<ErrorCode> for Refused {
 
 /// Appends what is asked.
 pub fn handle(context: &Context, request: Request) -> Handled {
-    let asked = ProduceRequest::decode(request.version(), &request.body)
+    let asked = ProduceRequest::decode(request.version(), &request.body.take())
         .map_err(|error| request.unreadable(&error))?;
     // rule P6
     let refusal = if !matches!(asked.acks, -1..=1) {

@@ -353,6 +353,7 @@ async fn run_control(
             crate::timer::sleep(CATCH_UP_PAUSE).await;
         }
     }
+    node.groups.unload();
     for task in accepting {
         task.abort();
     }
@@ -385,6 +386,14 @@ async fn begin(
         .await
         .map_err(|error| StartError::Metadata(error.to_string()))?;
     node.control.attach(quorum);
+    // Metadata that was never written cannot say which logs are wanted (replication.md D9).
+    let logs = node.store.partitions().len();
+    if node.image().cluster_id().is_none() && logs > 0 {
+        return Err(StartError::Metadata(format!(
+            "the data directory holds {logs} partition logs, but no metadata: restore its meta \
+             files, or start with an empty directory"
+        )));
+    }
     let cluster_id = config
         .cluster_id
         .clone()

@@ -264,7 +264,6 @@ fn frames_larger_than_the_common_budget_still_get_through_one_by_one() {
 }
 
 #[test]
-#[ignore = "needs the recovery of logs"]
 fn a_drain_answers_what_is_in_flight_and_stops_cleanly() {
     let stage = Stage::new();
     let (mut waiting, mut writer) = stage.play(async {

@@ -230,7 +230,6 @@ fn leader_epochs_are_checked_both_ways() {
 }
 
 #[test]
-#[ignore = "needs the recovery of logs"]
 fn a_reader_of_an_epoch_that_ended_earlier_is_told_where() {
     // rules F7 and M4
     let stage = Stage::new();
@@ -358,5 +357,21 @@ fn list_offsets_tells_begin_and_end() {
         assert_eq!(client.offset("t", 0, -4).await, (0, 0, -1));
         let unknown = client.offset("t", 4, -1).await;
         assert_eq!(unknown.0, ErrorCode::UnknownTopicOrPartition.code());
+    });
+}
+
+#[test]
+fn list_offsets_finds_records_by_their_time() {
+    // rules M1 and M2
+    let stage = Stage::new();
+    stage.play(async {
+        let mut client = stage.connect().await;
+        three_batches(&mut client).await;
+        // Each batch is stamped 1000, 1001, ...
+        assert_eq!(client.offset("t", 0, 500).await, (0, 0, 1000));
+        assert_eq!(client.offset("t", 0, 1001).await, (0, 1, 1001));
+        assert_eq!(client.offset("t", 0, 1002).await, (0, 2, 1002));
+        assert_eq!(client.offset("t", 0, 1003).await, (0, -1, -1));
+        assert_eq!(client.offset("t", 0, -3).await, (0, 2, 1002));
     });
 }

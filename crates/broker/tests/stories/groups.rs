@@ -141,7 +141,6 @@ fn a_member_joins_syncs_beats_and_commits() {
 }
 
 #[test]
-#[ignore = "needs the recovery of logs"]
 fn committed_offsets_and_their_notes_survive_a_power_cut() {
     // rule G6
     let stage = Stage::new();

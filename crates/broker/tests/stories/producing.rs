@@ -11,7 +11,6 @@ use crate::frames::{PRODUCE, fetch, produce, produce_request, values};
 use crate::stage::{Stage, batch, batch_of, settings};
 
 #[test]
-#[ignore = "needs the recovery of logs"]
 fn an_acknowledged_batch_is_read_back_and_survives_a_power_cut() {
     let stage = Stage::new();
     stage.play(async {
@@ -186,7 +185,6 @@ fn unknown_topics_and_partitions_are_told_each_by_itself() {
 }
 
 #[test]
-#[ignore = "needs the recovery of logs"]
 fn a_repeated_batch_is_answered_with_its_first_offset() {
     // rules T1, T2 and T3
     let stage = Stage::new();
