@@ -401,10 +401,11 @@ impl Shared {
             self.durable.store(lsn, Ordering::Release);
             drop(lock(&self.durable_moved.0));
             self.durable_moved.1.notify_all();
+            // Waiters first: a listener that wakes somebody for both does it once.
+            wake(woken);
             for listener in &*crate::read_lock(&self.listeners) {
                 listener.durable(Lsn(lsn));
             }
-            wake(woken);
         }
     }
 

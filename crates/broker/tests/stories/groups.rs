@@ -204,3 +204,31 @@ fn without_the_offsets_topic_there_is_no_coordinator_yet() {
         assert_eq!(answer.error_code, ErrorCode::CoordinatorNotAvailable.code());
     });
 }
+
+#[test]
+fn a_member_that_waits_does_not_hold_up_the_end_of_its_broker() {
+    let stage = Stage::new();
+    let mut waiting = stage.play(async {
+        let mut client = stage.connect().await;
+        coordinator(&mut client).await;
+        // A second member joins, and waits for the first to come back.
+        let first = client.ask(5, &join("")).await.member_id.to_string();
+        client.ask(5, &join(&first)).await;
+        let mut waiting = stage.connect().await;
+        let second = waiting.ask(5, &join("")).await.member_id.to_string();
+        waiting.send_request(5, &join(&second)).await;
+        sleep(Duration::from_millis(10)).await;
+        waiting
+    });
+    let Stage { sim, broker } = stage;
+    let begun = sim.world.clock.now();
+    broker.drain(Duration::from_secs(3_600)).unwrap();
+    assert!(
+        sim.world.clock.now().since(begun) < Duration::from_secs(60),
+        "virtual time"
+    );
+    sim.block_on(async {
+        let (_, answer) = waiting.answer::<join_group::Request>(5).await;
+        assert_eq!(answer.error_code, ErrorCode::NotCoordinator.code());
+    });
+}
