@@ -227,14 +227,19 @@ fn group_of_two(broker: &Broker, count: usize) -> Outcome<String> {
             |_| {},
         )?);
     }
-    eventually("the group's records", LIMIT, || {
+    let came = eventually("the group's records", LIMIT, || {
         for member in &mut members {
             if !member.runs() {
                 return Err(format!("a member ended: {}", member.last_words()).into());
             }
         }
         Ok(locked(&lines).1 >= count)
-    })?;
+    });
+    if let Err(failure) = came {
+        let words: Vec<String> = members.iter().map(Running::last_words).collect();
+        let seen = locked(&lines).1;
+        return Err(format!("{failure}: {seen} of {count} came; {}", words.join("\n")).into());
+    }
     for member in members {
         member.terminate(LIMIT)?;
     }
