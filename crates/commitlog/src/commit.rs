@@ -176,7 +176,7 @@ impl Shared {
         core.last_write = self.world.clock.now();
         self.metrics.groups.add(1);
         self.metrics.log_bytes.add(bytes);
-        if core.slots.half_used() {
+        if core.slots.half_used(self.config.slots) {
             self.request_checkpoint();
         }
         let mut applied = lock(&self.applying);

@@ -72,40 +72,65 @@ impl Partition {
 
     /// The first record with the highest timestamp of the log (rule M1, −3).
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
-        let (start, _, candidates) = self.state().candidates();
-        let mut best: Option<(Candidate, Range, u64)> = None;
+        let (start, end, candidates) = self.state().candidates();
+        let mut best: Option<(i64, Candidate, Range, u64)> = None;
         for candidate in candidates {
-            if best.is_some_and(|(_, range, _)| range.max_timestamp_ms >= candidate.max_timestamp) {
+            let known = best.as_ref().map(|(highest, ..)| *highest);
+            if known.is_some_and(|known| known >= candidate.max_timestamp) {
                 continue;
             }
             let Some((index, limit)) = self.index_of(candidate)? else {
                 continue;
             };
-            let highest = index
-                .ranges()
-                .filter(|range| i64::from(range.end_position) > 0)
-                .max_by(|a, b| {
-                    a.max_timestamp_ms
-                        .cmp(&b.max_timestamp_ms)
-                        .then(b.position.cmp(&a.position))
-                });
-            if let Some(range) = highest
-                && best.is_none_or(|(_, known, _)| range.max_timestamp_ms > known.max_timestamp_ms)
-            {
-                best = Some((candidate, range, limit));
+            let mut ranges = index.ranges().peekable();
+            while let Some(range) = ranges.next() {
+                let behind = ranges.peek().map_or(i64::MAX, |next| next.first_offset.0);
+                let known = best.as_ref().map(|(highest, ..)| *highest);
+                if behind <= start || known.is_some_and(|known| known >= range.max_timestamp_ms) {
+                    continue;
+                }
+                let mut highest = range.max_timestamp_ms;
+                if range.first_offset.0 < start {
+                    // Part of it lies below the log start: what is left must be looked at.
+                    match self.highest_from(candidate.base, &range, limit, start)? {
+                        Some(left) => highest = left,
+                        None => continue,
+                    }
+                }
+                if known.is_none_or(|known| highest > known) {
+                    best = Some((highest, candidate, range, limit));
+                }
             }
         }
-        let Some((candidate, range, limit)) = best else {
+        let Some((highest, candidate, range, limit)) = best else {
             return Ok(None);
         };
-        let highest = range.max_timestamp_ms;
         self.search(
             candidate.base,
             &range,
             limit,
             |head| head.max_timestamp >= highest && head.end() > start,
-            |offset, timestamp| timestamp >= highest && offset >= start,
+            |offset, timestamp| timestamp >= highest && offset >= start && offset < end,
         )
+    }
+
+    /// The highest timestamp of a range's records at or above `start`.
+    fn highest_from(
+        &self,
+        base: i64,
+        range: &Range,
+        limit: u64,
+        start: i64,
+    ) -> Result<Option<i64>, ReadError> {
+        let highest = std::cell::Cell::new(None);
+        let look = |offset: i64, timestamp: i64| {
+            if offset >= start {
+                highest.set(highest.get().max(Some(timestamp)));
+            }
+            false
+        };
+        self.search(base, range, limit, |head| head.end() > start, look)?;
+        Ok(highest.get())
     }
 
     /// When the record at `offset` was appended here, by this node's clock, to within about a

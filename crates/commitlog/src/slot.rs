@@ -212,8 +212,8 @@ impl Slots {
     }
 
     /// Whether it is time for a checkpoint: half of the log is used.
-    pub fn half_used(&self) -> bool {
-        self.count() - self.free() > self.count() / 2
+    pub fn half_used(&self, configured: u32) -> bool {
+        self.count() - self.free() > configured as usize / 2
     }
 
     /// Everything up to `lsn` is durable in segments and manifest: slots that hold nothing newer

@@ -136,7 +136,7 @@ impl Group {
     }
 
     /// A group around a block's bytes: another copy to be written, or one read back.
-    pub(crate) fn from_block(lsn: u64, block: &[u8], body_length: usize, records: u32) -> Group {
+    pub fn from_block(lsn: u64, block: &[u8], body_length: usize, records: u32) -> Group {
         let mut group = Group::new(block.len());
         group.lsn = lsn;
         group.buffer[..block.len()].copy_from_slice(block);

@@ -412,6 +412,11 @@ impl LogStore {
         self.shared.checkpoint()
     }
 
+    /// Writes a new snapshot of the manifest. Happens by itself; for tests and tools.
+    pub fn fold_manifest(&self) -> Result<(), OpenError> {
+        crate::write_lock(&self.shared.meta).fold()
+    }
+
     /// One round of retention over all partitions, as of `now_ms`. Happens by itself; for tests and
     /// tools.
     pub fn retain(&self, now_ms: i64) {

@@ -1,0 +1,390 @@
+//! What goes wrong with disks, one story each (storage.md 15, item 4).
+
+mod node;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use commitlog::{
+    AppendError, AppendOrigin, LogError, LogStore, OpenError, Partition, ReadBound, ReadError,
+    StoreConfig, StoreHealth,
+};
+use node::{LEADER, Spec, batch, config, contents, key, leader, open, read_all, view};
+use wire::ids::{LeaderEpoch, Offset};
+use world::World;
+use world::sim::{Fault, Injection, Operation, SimDisk, SimWorld};
+
+fn append(store: &LogStore, partition: &Arc<Partition>, tag: u8) {
+    let bytes = Spec::new(1, 600, tag).bytes();
+    let lsn = partition
+        .append(&view(&bytes), LEADER, 0)
+        .expect("append")
+        .lsn;
+    store.wait_durable(lsn).expect("durable");
+}
+
+fn tags(partition: &Partition) -> Vec<u8> {
+    let start = partition.offsets().log_start.0;
+    let batches = read_all(partition, start, ReadBound::HighWatermark).expect("readable");
+    batches.iter().map(|batch| batch[batch.len() - 2]).collect()
+}
+
+fn reopened(sim: &SimWorld, disk: SimDisk, seed: u64) -> (SimWorld, Arc<LogStore>) {
+    let sim = sim.restart_on(seed, disk);
+    let store = open(&sim.world);
+    (sim, store)
+}
+
+#[test]
+fn failed_flush_moves_the_group_to_a_fresh_slot() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 1);
+    sim.spawn.run_until_idle();
+    sim.disk
+        .inject(Injection::on(Operation::WriteDurable, Fault::Io));
+    append(&store, &partition, 2);
+    append(&store, &partition, 3);
+    assert_eq!(store.metrics().flush_failures, 1);
+    assert_eq!(store.health(), StoreHealth::Ok);
+    assert_eq!(tags(&partition), [1, 2, 3]);
+}
+
+#[test]
+fn second_failed_flush_stops_acks() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 1);
+    sim.spawn.run_until_idle();
+    sim.disk
+        .inject(Injection::on(Operation::WriteDurable, Fault::Io).times(2));
+    let lsn = partition
+        .append(&view(&batch(1, 10)), LEADER, 0)
+        .expect("staged")
+        .lsn;
+    assert!(matches!(store.wait_durable(lsn), Err(LogError::Dead(_))));
+    assert!(store.durable_lsn() < lsn);
+    assert!(matches!(store.health(), StoreHealth::Dead(_)));
+    assert_eq!(
+        partition.append(&view(&batch(1, 10)), LEADER, 0),
+        Err(AppendError::Dead)
+    );
+    assert_eq!(tags(&partition), [1], "reads go on");
+}
+
+#[test]
+fn retired_slot_is_not_taken_for_corruption() {
+    for seed in 0..40 {
+        let sim = World::sim(seed);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        sim.spawn.run_until_idle();
+        for tag in 0..4 {
+            append(&store, &partition, tag);
+        }
+        sim.disk
+            .inject(Injection::on(Operation::WriteDurable, Fault::Io));
+        for tag in 4..8 {
+            append(&store, &partition, tag);
+        }
+        // The failed write left any part of itself in the retired slot.
+        let (_, store) = reopened(&sim, sim.disk.crash_image(seed), seed);
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(tags(&partition), [0, 1, 2, 3, 4, 5, 6, 7], "seed {seed}");
+    }
+}
+
+#[test]
+fn writeback_error_rebuilds_segment_from_log() {
+    for seed in 0..10 {
+        let sim = World::sim(seed);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        append(&store, &partition, 1);
+        store.checkpoint().expect("checkpoint");
+        for tag in 2..12 {
+            append(&store, &partition, tag);
+        }
+        let held = partition.read(Offset(9), 2_000, true, ReadBound::HighWatermark);
+        let held = held.expect("read").file.expect("bytes");
+        let before = contents(&held);
+        let sync = Injection::on(Operation::SyncData, Fault::Io).path("seg/");
+        sim.disk.inject(sync);
+        store.checkpoint().expect("the second copy is good");
+        assert!(store.metrics().rebuilds > 0);
+        let all: Vec<u8> = (1..12).collect();
+        assert_eq!(tags(&partition), all);
+        assert_eq!(contents(&held), before, "a reader keeps the old file");
+        append(&store, &partition, 12);
+        let (_, store) = reopened(&sim, sim.disk.crash_image(seed), seed);
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(tags(&partition), (1..13).collect::<Vec<u8>>());
+    }
+}
+
+#[test]
+fn segment_write_that_meets_a_full_disk_loses_nothing() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 1);
+    sim.disk.inject(
+        Injection::on(Operation::WriteAt, Fault::Full)
+            .path("seg/")
+            .times(3),
+    );
+    append(&store, &partition, 2);
+    assert_eq!(
+        partition.offsets().high_watermark,
+        Offset(1),
+        "acknowledged, not yet readable"
+    );
+    for _ in 0..5 {
+        drop(store.checkpoint());
+    }
+    append(&store, &partition, 3);
+    assert_eq!(tags(&partition), [1, 2, 3]);
+}
+
+fn small_disk() -> (SimWorld, Arc<LogStore>, Arc<Partition>) {
+    let sim = World::sim(1);
+    sim.disk.set_capacity(1 << 20);
+    let config = StoreConfig {
+        free_bytes_min: Some(400 << 10),
+        ..config()
+    };
+    let (store, _) = LogStore::open(&sim.world, config).expect("open");
+    let partition = leader(&store, 0);
+    let mut tag = 0;
+    while store.health() == StoreHealth::Ok {
+        let bytes = Spec::new(1, 5_000, tag).bytes();
+        let lsn = partition
+            .append(&view(&bytes), LEADER, 0)
+            .expect("append")
+            .lsn;
+        store.wait_durable(lsn).expect("durable");
+        sim.spawn.run_for(Duration::from_secs(1));
+        tag += 1;
+        assert!(tag < 255, "the disk fills up");
+    }
+    (sim, store, partition)
+}
+
+#[test]
+fn full_disk_refuses_produce_and_serves_reads() {
+    let (_, store, partition) = small_disk();
+    assert_eq!(store.health(), StoreHealth::Full);
+    assert_eq!(
+        partition.append(&view(&batch(1, 10)), LEADER, 0),
+        Err(AppendError::Full)
+    );
+    assert!(tags(&partition).len() > 20);
+    let coordinator = AppendOrigin::Coordinator {
+        leader_epoch: LeaderEpoch(0),
+    };
+    partition
+        .append(&view(&batch(1, 10)), coordinator, 0)
+        .expect("the house's own records go on");
+}
+
+#[test]
+fn space_freed_by_retention_resumes_produce() {
+    let (sim, store, partition) = small_disk();
+    let settings = commitlog::LogSettings {
+        retention_bytes: 10_000,
+        ..node::settings()
+    };
+    partition.apply_settings(settings);
+    store.retain(0);
+    sim.spawn.run_for(Duration::from_secs(5));
+    assert_eq!(store.health(), StoreHealth::Ok);
+    assert!(partition.offsets().log_start > Offset(0));
+    append(&store, &partition, 77);
+    assert_eq!(tags(&partition).last(), Some(&77));
+}
+
+/// Position of the block with this LSN in the first slot.
+fn block_position(sim: &SimWorld, lsn: u64) -> u64 {
+    let file = sim
+        .world
+        .disk
+        .open("wal/00000000.wal", world::OpenMode::Read)
+        .expect("slot");
+    let mut bytes = vec![0; 64 << 10];
+    file.read_at(&mut bytes, 0).expect("read");
+    (0..16)
+        .map(|at| at * 4096)
+        .find(|at| {
+            let block = &bytes[*at as usize..];
+            commitlog::check_block(block).is_ok_and(|(header, _)| header.lsn == lsn)
+        })
+        .expect("the block is in the first slot")
+}
+
+#[test]
+fn acknowledged_block_gone_is_corruption_not_torn_tail() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..6 {
+        append(&store, &partition, tag);
+    }
+    let last = store.durable_lsn().0;
+    // One second of silence: an empty block vouches for the last one too.
+    sim.spawn.run_for(Duration::from_secs(2));
+    for lsn in [3, last] {
+        let image = sim.disk.crash_image(lsn);
+        image
+            .flip_bit("wal/00000000.wal", block_position(&sim, lsn) + 100, 3)
+            .expect("flip");
+        let node = sim.restart_on(lsn, image);
+        match LogStore::open(&node.world, config()).map(drop) {
+            Err(OpenError::AcknowledgedBlockLost { lsn: lost, .. }) => assert_eq!(lost, lsn),
+            other => panic!("{other:?}"),
+        }
+        // Refused again and again, until an operator decides.
+        assert!(LogStore::open(&node.world, config()).is_err());
+        let accept = StoreConfig {
+            accept_lost_blocks: true,
+            ..config()
+        };
+        let (store, report) = LogStore::open(&node.world, accept).expect("opens");
+        assert!(report.lost.is_some());
+        let found = tags(&store.partition(&key(0)).expect("there"));
+        assert!(
+            found.len() < 6
+                && found
+                    .iter()
+                    .enumerate()
+                    .all(|(at, tag)| at == *tag as usize)
+        );
+    }
+}
+
+#[test]
+fn block_that_was_never_acknowledged_is_a_torn_tail() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..3 {
+        append(&store, &partition, tag);
+    }
+    let lsn = store.durable_lsn().0;
+    let image = sim.disk.crash_image(1);
+    image
+        .flip_bit("wal/00000000.wal", block_position(&sim, lsn) + 100, 3)
+        .expect("flip");
+    let node = sim.restart_on(1, image);
+    let (store, report) = LogStore::open(&node.world, config()).expect("opens");
+    assert!(report.torn_tail && report.lost.is_none());
+    assert_eq!(tags(&store.partition(&key(0)).expect("there")), [0, 1]);
+}
+
+#[test]
+fn footer_bytes_are_never_served() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..20 {
+        append(&store, &partition, tag);
+    }
+    let mut at = Offset(0);
+    let mut footers = 0;
+    while at < Offset(20) {
+        let read = partition
+            .read(at, u32::MAX, true, ReadBound::LogEnd)
+            .expect("read");
+        let slice = read.file.expect("bytes");
+        let mut rest = contents(&slice);
+        while !rest.is_empty() {
+            let length = wire::batch::BatchView::split(&rest)
+                .expect("batches only")
+                .0
+                .len();
+            rest.drain(..length);
+        }
+        footers += u64::from(slice.file.len().expect("length") > slice.position + slice.length);
+        at = read.next_offset;
+    }
+    assert!(
+        footers >= 3,
+        "there were footers behind the data: {footers}"
+    );
+}
+
+#[test]
+fn reader_survives_unlink_and_compaction_swap() {
+    // The swap of a segment for another file is the one that a rebuild makes; see also
+    // writeback_error_rebuilds_segment_from_log.
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..20 {
+        append(&store, &partition, tag);
+    }
+    let slice = partition
+        .read(Offset(0), 3_000, true, ReadBound::HighWatermark)
+        .expect("read");
+    let slice = slice.file.expect("bytes");
+    let before = contents(&slice);
+    partition.advance_log_start(Offset(15)).expect("trim");
+    store.checkpoint().expect("checkpoint");
+    sim.spawn.run_for(Duration::from_secs(2));
+    let names = sim.world.disk.list("seg/01").expect("list");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.name.ends_with("-00000000000000000000.seg"))
+    );
+    assert_eq!(contents(&slice), before);
+    let below = partition
+        .read(Offset(0), 3_000, true, ReadBound::HighWatermark)
+        .map(drop);
+    assert!(matches!(below, Err(ReadError::OutOfRange { .. })));
+    assert_eq!(tags(&partition), [15, 16, 17, 18, 19]);
+}
+
+#[test]
+fn scrubbed_damage_is_marked_and_not_served() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..20 {
+        append(&store, &partition, tag);
+    }
+    store.checkpoint().expect("checkpoint");
+    assert_eq!(store.scrub(), 0);
+    // In the leader epoch: no CRC of Kafka's covers it.
+    let path = "seg/01/1-00000000000000000000.seg";
+    sim.disk.flip_bit(path, 15, 0).expect("flip");
+    assert_eq!(store.scrub(), 1);
+    let read = partition
+        .read(Offset(0), 3_000, true, ReadBound::HighWatermark)
+        .map(drop);
+    assert!(matches!(read, Err(ReadError::Corrupt { .. })));
+    partition
+        .read(Offset(15), 3_000, true, ReadBound::HighWatermark)
+        .expect("the rest is good");
+}
+
+#[test]
+fn damaged_newest_manifest_falls_back_to_the_one_before() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..20 {
+        append(&store, &partition, tag);
+        store.checkpoint().expect("checkpoint");
+    }
+    store.fold_manifest().expect("fold");
+    append(&store, &partition, 20);
+    store.checkpoint().expect("checkpoint");
+    append(&store, &partition, 21);
+    let image = sim.disk.crash_image(1);
+    image.flip_bit("meta/0000000002.snap", 70, 1).expect("flip");
+    let (_, store) = reopened(&sim, image, 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert_eq!(tags(&partition), (0..22).collect::<Vec<u8>>());
+}
