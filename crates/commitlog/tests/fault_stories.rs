@@ -37,6 +37,7 @@ fn reopened(sim: &SimWorld, disk: SimDisk, seed: u64) -> (SimWorld, Arc<LogStore
 
 #[test]
 fn failed_flush_moves_the_group_to_a_fresh_slot() {
+    // rule D1
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
@@ -98,6 +99,7 @@ fn retired_slot_is_not_taken_for_corruption() {
 
 #[test]
 fn writeback_error_rebuilds_segment_from_log() {
+    // rule D1
     for seed in 0..10 {
         let sim = World::sim(seed);
         let store = open(&sim.world);
@@ -174,6 +176,7 @@ fn small_disk() -> (SimWorld, Arc<LogStore>, Arc<Partition>) {
 
 #[test]
 fn full_disk_refuses_produce_and_serves_reads() {
+    // rule D6
     let (_, store, partition) = small_disk();
     assert_eq!(store.health(), StoreHealth::Full);
     assert_eq!(
@@ -225,6 +228,7 @@ fn block_position(sim: &SimWorld, lsn: u64) -> u64 {
 
 #[test]
 fn acknowledged_block_gone_is_corruption_not_torn_tail() {
+    // rule D2
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
@@ -265,6 +269,7 @@ fn acknowledged_block_gone_is_corruption_not_torn_tail() {
 
 #[test]
 fn block_that_was_never_acknowledged_is_a_torn_tail() {
+    // rule D2
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
@@ -284,6 +289,7 @@ fn block_that_was_never_acknowledged_is_a_torn_tail() {
 
 #[test]
 fn footer_bytes_are_never_served() {
+    // rule D8: the file is longer than the log
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
@@ -348,6 +354,7 @@ fn reader_survives_unlink_and_compaction_swap() {
 
 #[test]
 fn scrubbed_damage_is_marked_and_not_served() {
+    // rule D4, rule D5
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
