@@ -84,6 +84,20 @@ pub fn check_topic_exists(image: &Image, name: &str) -> Result<(), Refusal> {
     }
 }
 
+/// A broker takes questions about itself only: its settings are its own.
+///
+/// # Errors
+/// INVALID_REQUEST.
+pub fn check_broker_is_ours(ours: BrokerId, asked: BrokerId) -> Result<(), Refusal> {
+    if asked == ours {
+        return Ok(());
+    }
+    refuse(
+        ErrorCode::InvalidRequest,
+        format!("Unexpected broker id, expected {ours} or empty string, but received {asked}"),
+    )
+}
+
 fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal {
         code,

@@ -28,7 +28,7 @@ pub fn handle(context: &Context, request: Request) -> Handled {
                 Some(1) => grow(&context, topic, asked.validate_only).await,
                 Some(_) => Err(Refusal {
                     code: ErrorCode::InvalidRequest,
-                    message: "Duplicate topic in request.".into(),
+                    message: "Duplicate topic name.".into(),
                 }),
                 // Its other occurrence has answered for both.
                 None => continue,

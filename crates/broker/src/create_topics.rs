@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metadata::config::{Effective, describe_topic};
-use metadata::{Answer, Command, Image, Placement, Refusal, dry_run};
+use metadata::{Answer, Command, Image, Placement, Refusal, check_name, dry_run};
 use wire::ErrorCode;
 use wire::ids::{BrokerId, TopicId};
 use wire::messages::create_topics::{
@@ -24,7 +24,6 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
-        let version = request.version();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for topic in &asked.topics {
             *counts.entry(topic.name.as_str().to_owned()).or_default() += 1;
@@ -34,13 +33,13 @@ pub fn handle(context: &Context, request: Request) -> Handled {
             let name = topic.name.as_str();
             match counts.remove(name) {
                 Some(1) => {
-                    results.push(create_one(&context, topic, asked.validate_only, version).await);
+                    results.push(create_one(&context, topic, asked.validate_only).await);
                 }
                 Some(_) => results.push(refused(
                     name,
                     Refusal {
                         code: ErrorCode::InvalidRequest,
-                        message: format!("Topic '{name}' is named more than once."),
+                        message: "Duplicate topic name.".into(),
                     },
                 )),
                 // Its other occurrence has answered for both.
@@ -58,10 +57,9 @@ async fn create_one(
     context: &Context,
     topic: &CreatableTopic,
     validate_only: bool,
-    version: i16,
 ) -> CreatableTopicResult {
     let name = topic.name.as_str();
-    let command = match plan(context, topic, version) {
+    let command = match plan(context, topic) {
         Ok(command) => command,
         Err(refusal) => return refused(name, refusal),
     };
@@ -93,7 +91,21 @@ async fn create_one(
 }
 
 /// The command for one asked topic.
-fn plan(context: &Context, topic: &CreatableTopic, version: i16) -> Result<Command, Refusal> {
+///
+/// Names are looked at first, as Kafka does: who asks for a topic that is there is told so, even
+/// if it could not be placed like that.
+fn plan(context: &Context, topic: &CreatableTopic) -> Result<Command, Refusal> {
+    let name = topic.name.as_str();
+    check_name(name).map_err(|reason| Refusal {
+        code: ErrorCode::InvalidTopicException,
+        message: reason,
+    })?;
+    if context.node.image().topic(name).is_some() {
+        return Err(Refusal {
+            code: ErrorCode::TopicAlreadyExists,
+            message: format!("Topic '{name}' already exists."),
+        });
+    }
     let settings = topic
         .configs
         .iter()
@@ -108,12 +120,11 @@ fn plan(context: &Context, topic: &CreatableTopic, version: i16) -> Result<Comma
             }),
         })
         .collect::<Result<Vec<_>, Refusal>>()?;
-    let name = topic.name.as_str();
     if topic.assignments.is_empty() {
-        let defaults_known = version >= 4;
-        let partitions = default_or(topic.num_partitions, defaults_known);
-        let replication = default_or(i32::from(topic.replication_factor), defaults_known)
-            .map(|count| i16::try_from(count).unwrap_or(i16::MAX));
+        // Kafka's tools send the default to older versions as well, and its broker takes it.
+        let partitions = (topic.num_partitions != DEFAULT).then_some(topic.num_partitions);
+        let replication =
+            (i32::from(topic.replication_factor) != DEFAULT).then_some(topic.replication_factor);
         return context
             .node
             .plan_topic(name, partitions, replication, settings);
@@ -133,11 +144,6 @@ fn plan(context: &Context, topic: &CreatableTopic, version: i16) -> Result<Comma
         placements,
         settings,
     ))
-}
-
-/// `None` is the default; before version 4 there was none, and -1 is refused like any number below 1.
-fn default_or(count: i32, defaults_known: bool) -> Option<i32> {
-    (count != DEFAULT || !defaults_known).then_some(count)
 }
 
 /// A client's own placement, by partition number from 0 on.

@@ -1,6 +1,8 @@
 //! DeleteTopics: by name or by identity, one answer for each (rule M10).
 
-use metadata::{Command, Refusal};
+use std::collections::HashMap;
+
+use metadata::{Command, Image, Refusal};
 use wire::ErrorCode;
 use wire::ids::TopicId;
 use wire::messages::delete_topics::{
@@ -21,9 +23,19 @@ pub fn handle(context: &Context, request: Request) -> Handled {
             ..DeleteTopicState::default()
         });
         let wanted: Vec<DeleteTopicState> = asked.topics.into_iter().chain(named).collect();
-        let mut responses = Vec::with_capacity(wanted.len());
-        for topic in wanted {
-            responses.push(delete_one(&context, topic, request.version()).await);
+        let mut responses: Vec<DeletableTopicResult> = Vec::with_capacity(wanted.len());
+        let mut counts: HashMap<(Option<&str>, TopicId), usize> = HashMap::new();
+        for topic in &wanted {
+            *counts.entry(key(topic)).or_default() += 1;
+        }
+        for topic in &wanted {
+            let outcome = match counts.remove(&key(topic)) {
+                Some(1) => delete_one(&context, topic, request.version()).await,
+                Some(_) => Err((topic.name.clone(), topic.topic_id, duplicate(topic))),
+                // Its other occurrence has answered for both.
+                None => continue,
+            };
+            responses.push(result(outcome));
         }
         request.answer(&Response {
             responses,
@@ -32,63 +44,86 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     }))
 }
 
-async fn delete_one(
-    context: &Context,
-    topic: DeleteTopicState,
-    version: i16,
-) -> DeletableTopicResult {
-    let asked_id = TopicId::from(topic.topic_id);
-    let image = context.node.image();
-    let found = match (&topic.name, asked_id.is_none()) {
-        (Some(_), false) | (None, true) => Err(refusal(
-            ErrorCode::InvalidRequest,
-            "Name a topic by its name or by its id, not by both or neither.",
-        )),
-        (Some(name), true) => image.topic(name.as_str()).cloned().ok_or_else(|| {
-            refusal(
-                ErrorCode::UnknownTopicOrPartition,
-                "This server does not host this topic-partition.",
-            )
-        }),
-        (None, false) => image.topic_by_id(asked_id).cloned().ok_or_else(|| {
-            refusal(
-                ErrorCode::UnknownTopicId,
-                "This server does not host this topic ID.",
-            )
-        }),
-    };
-    let (name, id, outcome) = match found {
-        Err(refusal) => (topic.name, asked_id, Err(refusal)),
-        Ok(found) => {
-            let name = Some(Text::from(found.name.to_string()));
-            let outcome = if context.node.settings.flag("delete.topic.enable") {
-                let command = Command::DeleteTopic { id: found.id };
-                context.node.propose(command).await.map(drop)
-            } else {
-                // Before version 3 there was no code for it.
-                let code = if version < 3 {
-                    ErrorCode::InvalidRequest
-                } else {
-                    ErrorCode::TopicDeletionDisabled
-                };
-                Err(refusal(
-                    code,
-                    "delete.topic.enable is false on this broker.",
-                ))
-            };
-            (name, found.id, outcome)
-        }
-    };
-    let mut result = DeletableTopicResult {
-        name,
-        topic_id: Uuid::from(id),
-        ..DeletableTopicResult::default()
-    };
-    if let Err(refusal) = outcome {
-        result.error_code = refusal.code.code();
-        result.error_message = Some(Text::from(refusal.message));
+fn key(topic: &DeleteTopicState) -> (Option<&str>, TopicId) {
+    let name = topic.name.as_ref().map(Text::as_str);
+    (name, topic.topic_id.into())
+}
+
+/// The name and the id of what was deleted, or what is known of what was not, and why.
+type Outcome = Result<(Option<Text>, Uuid), (Option<Text>, Uuid, Refusal)>;
+
+async fn delete_one(context: &Context, topic: &DeleteTopicState, version: i16) -> Outcome {
+    let as_asked = |refusal| (topic.name.clone(), topic.topic_id, refusal);
+    if !context.node.settings.flag("delete.topic.enable") {
+        // Before version 3 there was no code for it.
+        let code = if version < 3 {
+            ErrorCode::InvalidRequest
+        } else {
+            ErrorCode::TopicDeletionDisabled
+        };
+        return Err(as_asked(refusal(
+            code,
+            "delete.topic.enable is false on this broker.",
+        )));
     }
-    result
+    let (name, id) = find(&context.node.image(), topic).map_err(as_asked)?;
+    let name = Some(Text::from(name));
+    match context.node.propose(Command::DeleteTopic { id }).await {
+        Ok(_) => Ok((name, id.into())),
+        Err(refusal) => Err((name, id.into(), refusal)),
+    }
+}
+
+fn find(image: &Image, topic: &DeleteTopicState) -> Result<(String, TopicId), Refusal> {
+    let id = TopicId::from(topic.topic_id);
+    let known = match (&topic.name, id.is_none()) {
+        (Some(_), false) => {
+            return Err(refusal(
+                ErrorCode::InvalidRequest,
+                "You may not specify both topic name and topic id.",
+            ));
+        }
+        (None, true) => {
+            return Err(refusal(
+                ErrorCode::InvalidRequest,
+                "Neither topic name nor id were specified.",
+            ));
+        }
+        (Some(name), true) => image.topic(name.as_str()).ok_or(refusal(
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.",
+        )),
+        (None, false) => image.topic_by_id(id).ok_or(refusal(
+            ErrorCode::UnknownTopicId,
+            "This server does not host this topic ID.",
+        )),
+    }?;
+    Ok((known.name.to_string(), known.id))
+}
+
+fn duplicate(topic: &DeleteTopicState) -> Refusal {
+    let message = match topic.name {
+        Some(_) => "Duplicate topic name.",
+        None => "Duplicate topic id.",
+    };
+    refusal(ErrorCode::InvalidRequest, message)
+}
+
+fn result(outcome: Outcome) -> DeletableTopicResult {
+    match outcome {
+        Ok((name, topic_id)) => DeletableTopicResult {
+            name,
+            topic_id,
+            ..DeletableTopicResult::default()
+        },
+        Err((name, topic_id, refusal)) => DeletableTopicResult {
+            name,
+            topic_id,
+            error_code: refusal.code.code(),
+            error_message: Some(Text::from(refusal.message)),
+            ..DeletableTopicResult::default()
+        },
+    }
 }
 
 fn refusal(code: ErrorCode, message: &str) -> Refusal {

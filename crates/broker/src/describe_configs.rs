@@ -1,10 +1,9 @@
 //! DescribeConfigs: every key of a resource with its value, source, type and synonyms (rule M11).
 
 use metadata::config::{
-    Effect, Effective, Layers, describe_broker, describe_group, describe_topic,
+    Effect, Effective, Layers, Source, describe_broker, describe_group, describe_topic,
 };
 use metadata::{Image, Refusal, Resource};
-use wire::ErrorCode;
 use wire::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
     DescribeConfigsSynonym, Request as Asked, Response,
@@ -63,17 +62,9 @@ fn describe(
             describe_topic(&topic_layers(context, image, Some(&resource)))
         }
         Resource::Group(_) => describe_group(&topic_layers(context, image, Some(&resource))),
-        Resource::Broker(id) if *id == context.node.id => {
-            describe_broker(&topic_layers(context, image, None))
-        }
         Resource::Broker(id) => {
-            return Err(Refusal {
-                code: ErrorCode::InvalidRequest,
-                message: format!(
-                    "Unexpected broker id, expected {} or empty string, but received {id}",
-                    context.node.id
-                ),
-            });
+            config_resource::check_broker_is_ours(context.node.id, *id)?;
+            describe_broker(&topic_layers(context, image, None))
         }
         // Only what is set for all brokers, as Kafka does.
         Resource::ClusterDefault => describe_broker(&Layers {
@@ -81,7 +72,12 @@ fn describe(
             ..topic_layers(context, image, None)
         })
         .into_iter()
-        .filter(|one| one.source == metadata::config::Source::ClusterDefault)
+        .filter(|one| one.source == Source::ClusterDefault)
+        .map(|mut one| {
+            one.synonyms
+                .retain(|synonym| synonym.source == Source::ClusterDefault);
+            one
+        })
         .collect(),
     };
     Ok((effective, scope))

@@ -46,8 +46,8 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
     describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
     init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
@@ -200,14 +200,10 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::AlterConfigs => alter_configs::handle,
         ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
         ApiKey::DescribeCluster => describe_cluster::handle,
-        ApiKey::DeleteRecords => unserved,
+        ApiKey::DeleteRecords => delete_records::handle,
         ApiKey::DescribeLogDirs => describe_log_dirs::handle,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle,
     }
-}
-
-fn unserved(_: &Context, request: Request) -> Handled {
-    Err(request.unreadable(&wire::ErrorCode::UnsupportedVersion))
 }
 
 /// From a whole frame to what its handler did.

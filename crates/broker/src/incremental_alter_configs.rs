@@ -1,5 +1,7 @@
 //! IncrementalAlterConfigs: single keys set, deleted, appended to, subtracted from (rule M12).
 
+use std::collections::{HashMap, HashSet};
+
 use metadata::{Change, Command, Operation, Refusal, Resource, dry_run};
 use wire::ErrorCode;
 use wire::messages::incremental_alter_configs::{
@@ -15,29 +17,18 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
+        let named = asked.resources.iter();
+        let twice = twice(named.map(|one| (one.resource_type, one.resource_name.as_str())));
         let mut responses = Vec::with_capacity(asked.resources.len());
-        for (at, resource) in asked.resources.iter().enumerate() {
-            let twice = asked.resources.iter().enumerate().any(|(other, named)| {
-                other != at
-                    && named.resource_type == resource.resource_type
-                    && named.resource_name == resource.resource_name
-            });
-            let changes = if twice {
-                Err(Refusal {
-                    code: ErrorCode::InvalidRequest,
-                    message: "Each resource must appear at most once.".into(),
-                })
+        for resource in &asked.resources {
+            let named = (resource.resource_type, resource.resource_name.as_str());
+            let changes = if twice.contains(&named) {
+                Err(invalid("Each resource must appear at most once.".into()))
             } else {
                 changes(resource)
             };
-            let outcome = change_resource(
-                &context,
-                (resource.resource_type, resource.resource_name.as_str()),
-                false,
-                changes,
-                asked.validate_only,
-            )
-            .await;
+            let outcome =
+                change_resource(&context, named, false, changes, asked.validate_only).await;
             let mut response = AlterConfigsResourceResponse {
                 resource_type: resource.resource_type,
                 resource_name: text(resource.resource_name.as_str()),
@@ -56,10 +47,20 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     }))
 }
 
+/// The resources, (type, name), that are named more than once: none of them is changed.
+pub fn twice<'a>(named: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8, &'a str)> {
+    let mut counts: HashMap<(i8, &str), usize> = HashMap::new();
+    for resource in named {
+        *counts.entry(resource).or_default() += 1;
+    }
+    counts.retain(|_, count| *count > 1);
+    counts.into_keys().collect()
+}
+
 /// Puts the changes of one resource, (type, name), before the cluster.
 ///
 /// # Errors
-/// The resource is not there, or the cluster's refusal.
+/// The changes make no sense, the resource is not there, or the cluster's refusal.
 pub async fn change_resource(
     context: &Context,
     (kind, name): (i8, &str),
@@ -67,15 +68,18 @@ pub async fn change_resource(
     changes: Result<Vec<Change>, Refusal>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    let changes = changes?;
     let resource = config_resource::parse(kind, name)?;
     let image = context.node.image();
-    if let Resource::Topic(name) = &resource {
-        config_resource::check_topic_exists(&image, name)?;
+    match &resource {
+        Resource::Topic(name) => config_resource::check_topic_exists(&image, name)?,
+        Resource::Broker(id) => config_resource::check_broker_is_ours(context.node.id, *id)?,
+        Resource::ClusterDefault | Resource::Group(_) => {}
     }
     let command = Command::ChangeConfig {
         resource,
         replace,
-        changes: changes?,
+        changes,
     };
     if validate_only {
         return dry_run(&image, command).accepted().map(drop);
@@ -83,13 +87,16 @@ pub async fn change_resource(
     context.node.propose(command).await.map(drop)
 }
 
+/// A refusal of the request's own form.
+pub fn invalid(message: String) -> Refusal {
+    Refusal {
+        code: ErrorCode::InvalidRequest,
+        message,
+    }
+}
+
 fn changes(resource: &AlterConfigsResource) -> Result<Vec<Change>, Refusal> {
-    let refuse = |message: String| {
-        Err(Refusal {
-            code: ErrorCode::InvalidRequest,
-            message,
-        })
-    };
+    let mut names = HashSet::with_capacity(resource.configs.len());
     let mut changes: Vec<Change> = Vec::with_capacity(resource.configs.len());
     for config in &resource.configs {
         let name = config.name.as_str();
@@ -98,13 +105,17 @@ fn changes(resource: &AlterConfigsResource) -> Result<Vec<Change>, Refusal> {
             1 => Operation::Delete,
             2 => Operation::Append,
             3 => Operation::Subtract,
-            other => return refuse(format!("Unknown operation type {other} for {name}.")),
+            other => {
+                return Err(invalid(format!(
+                    "Unknown operation type {other} for {name}."
+                )));
+            }
         };
-        if changes.iter().any(|change| change.name == name) {
-            return refuse(format!("{name} is named more than once."));
+        if !names.insert(name) {
+            return Err(invalid(format!("Duplicate config key: {name}")));
         }
         if operation != Operation::Delete && config.value.is_none() {
-            return refuse(format!("{name} has no value."));
+            return Err(invalid(format!("Null value not supported for: {name}")));
         }
         changes.push(Change {
             name: name.to_owned(),

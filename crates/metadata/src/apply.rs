@@ -15,19 +15,18 @@ use crate::delta::Delta;
 use crate::election;
 use crate::image::{Broker, ConfigMap, Image, MetadataOffset, Resource, Topic};
 use crate::partition::{Partition, Recovery, Replicas};
-use crate::placement::has_duplicates;
+use crate::placement::{check_partition_count, has_duplicates};
 use crate::topic_name::{check_name, unified};
 
 /// Producer ids are handed to brokers in blocks of this many, as Kafka does: one log entry per
 /// thousand producers, and a restarted broker forgets less than a thousand of 2^63.
 const PRODUCER_IDS_PER_BLOCK: i32 = 1_000;
 
-/// A topic has at most this many partitions; above it one command would outgrow the 1 MiB that an
-/// entry of the metadata log may have.
-const PARTITIONS_PER_TOPIC_MAX: usize = 10_000;
-
 /// A partition has at most this many replicas, far above any use.
 const REPLICAS_MAX: usize = 64;
+
+/// A command names at most this many settings, several times the number of keys there are.
+const SETTINGS_MAX: usize = 1_000;
 
 /// A resource's settings take at most this many bytes: each node holds them in memory.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
@@ -263,16 +262,9 @@ fn create_topic(
             "Number of partitions must be larger than 0.",
         );
     }
-    if placements.len() > PARTITIONS_PER_TOPIC_MAX {
-        return refuse(
-            ErrorCode::InvalidPartitions,
-            format!(
-                "{} partitions, at most {PARTITIONS_PER_TOPIC_MAX} are allowed.",
-                placements.len()
-            ),
-        );
-    }
+    check_partition_count(placements.len())?;
     check_placements(image, placements, placements[0].replicas.len())?;
+    check_setting_count(settings.len())?;
     if let Some((at, (twice, _))) = settings
         .iter()
         .enumerate()
@@ -458,12 +450,7 @@ fn create_partitions(
             ),
         );
     }
-    if wanted > PARTITIONS_PER_TOPIC_MAX {
-        return refuse(
-            ErrorCode::InvalidPartitions,
-            format!("{count} partitions, at most {PARTITIONS_PER_TOPIC_MAX} are allowed."),
-        );
-    }
+    check_partition_count(wanted)?;
     if placements.len() != wanted - current {
         // Also when someone else added partitions since this was proposed.
         return refuse(
@@ -495,6 +482,7 @@ fn change_config(
     rules: u16,
     delta: &mut Delta,
 ) -> Decision {
+    check_setting_count(changes.len())?;
     for (at, change) in changes.iter().enumerate() {
         if changes[..at].iter().any(|other| other.name == change.name) {
             // rule M12
@@ -537,6 +525,16 @@ fn change_config(
     }
     delta.configs.push(resource);
     Ok(Answer::Done)
+}
+
+fn check_setting_count(count: usize) -> Result<(), Refusal> {
+    if count <= SETTINGS_MAX {
+        return Ok(());
+    }
+    refuse(
+        ErrorCode::InvalidConfig,
+        format!("{count} settings at once, at most {SETTINGS_MAX} are allowed."),
+    )
 }
 
 fn find_key(resource: &Resource, name: &str) -> Result<&'static Key, ConfigError> {

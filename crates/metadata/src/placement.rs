@@ -10,6 +10,23 @@ use crate::command::Placement;
 use crate::image::{Broker, Image};
 use crate::partition::DirectoryId;
 
+/// A topic has at most this many partitions; above it one command would outgrow the 1 MiB that an
+/// entry of the metadata log may have.
+const PARTITIONS_PER_TOPIC_MAX: usize = 10_000;
+
+/// Refuses a topic of more partitions than a topic may have.
+pub(crate) fn check_partition_count(partitions: usize) -> Result<(), Refusal> {
+    if partitions <= PARTITIONS_PER_TOPIC_MAX {
+        return Ok(());
+    }
+    Err(Refusal {
+        code: ErrorCode::InvalidPartitions,
+        message: format!(
+            "{partitions} partitions, at most {PARTITIONS_PER_TOPIC_MAX} are allowed."
+        ),
+    })
+}
+
 /// Places `partitions` partitions of `replication` replicas on the brokers that serve.
 ///
 /// `start` is any random number: it decides who leads the first partition, so that many topics
@@ -26,6 +43,8 @@ pub fn place(
             message,
         })
     };
+    // Before anything is allocated for them.
+    check_partition_count(partitions)?;
     let brokers = mixed_by_rack(image);
     if replication == 0 {
         return refuse("Replication factor must be larger than 0.".into());
