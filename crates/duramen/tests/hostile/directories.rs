@@ -1,1 +1,406 @@
-//! placeholder
+//! Data directories that cannot be used or are damaged: a start refuses in three lines or serves
+//! exactly what was acknowledged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use stdx::crc32c;
+use wire::batch::{batches, check_crc};
+use wire::record::BatchRecords;
+
+use crate::node::{Node, Refusal, START_DEADLINE, command, scratch};
+use crate::peer::{batch, fetch_request};
+
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+/// An operator's mistake is told in three lines, once, with exit code 1.
+fn assert_three_lines(refusal: &Refusal, context: &str) {
+    assert_eq!(refusal.code, Some(1), "{context}: {}", refusal.errors);
+    for head in ["error: ", "cause: ", "next:  "] {
+        let told = refusal.errors.lines().filter(|line| line.starts_with(head));
+        let told: Vec<&str> = told.collect();
+        assert_eq!(told.len(), 1, "{context}: {}", refusal.errors);
+        assert!(told[0].len() > head.len(), "{context}: {}", refusal.errors);
+    }
+}
+
+fn refusal(command: Command, context: &str) -> Refusal {
+    match Node::launch(command) {
+        Err(refusal) => {
+            assert_three_lines(&refusal, context);
+            refusal
+        }
+        Ok(_) => panic!("{context}: it started"),
+    }
+}
+
+/// Starts the broker in mounts of its own, made by `prepare` (a line of shell) on `at`.
+fn in_own_mounts(prepare: &str, at: &Path) -> Command {
+    let inner = command(at);
+    let mut outer = Command::new("unshare");
+    // Whoever is not root becomes it in a user namespace.
+    let root = rustix::process::geteuid().is_root();
+    outer.arg(if root { "-m" } else { "-rm" });
+    outer.args(["sh", "-c", &format!("{prepare} && exec \"$@\""), "sh"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_refused() {
+    let place = scratch();
+    let file = place.path().join("data");
+    std::fs::write(&file, "not a directory").expect("written");
+    refusal(command(&file), "a file");
+    assert_eq!(
+        std::fs::read(&file).expect("still there"),
+        b"not a directory"
+    );
+}
+
+#[test]
+fn a_read_only_directory_is_refused() {
+    let place = scratch();
+    let shown = place.path().display();
+    let prepare = format!("mount --bind '{shown}' '{shown}' && mount -o remount,ro,bind '{shown}'");
+    let refused = refusal(in_own_mounts(&prepare, place.path()), "read-only");
+    assert!(refused.errors.contains("--data-dir"), "{}", refused.errors);
+}
+
+#[test]
+fn a_disk_without_room_for_the_metadata_is_refused() {
+    let place = scratch();
+    let prepare = format!(
+        "mount -t tmpfs -o size=1m none '{}'",
+        place.path().display()
+    );
+    let refused = refusal(in_own_mounts(&prepare, place.path()), "1 MiB");
+    assert!(refused.errors.contains("full"), "{}", refused.errors);
+}
+
+#[test]
+fn a_disk_too_small_for_the_log_takes_no_records_and_says_why() {
+    let place = scratch();
+    let prepare = format!(
+        "mount -t tmpfs -o size=100m none '{}'",
+        place.path().display()
+    );
+    let mut node = Node::launch(in_own_mounts(&prepare, place.path())).expect("starts");
+    let mut peer = node.connect();
+    assert_eq!(peer.create_topic("t", &[]), 0);
+    for _ in 0..3 {
+        let answer = peer.produce(9, "t", &batch(&[b"x"]));
+        assert_eq!(answer, (KAFKA_STORAGE_ERROR, -1));
+    }
+    assert_eq!(peer.read_all("t"), Ok(Vec::new()));
+    assert!(node.errors().contains("free space"), "{}", node.errors());
+    node.assert_well(128 << 20, "100 MiB");
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_its_user_goes_on() {
+    let place = scratch();
+    let node = Node::on(place.path());
+    assert_eq!(node.connect().create_topic("t", &[]), 0);
+    let refused = refusal(command(place.path()), "in use");
+    assert!(refused.errors.contains("in use"), "{}", refused.errors);
+    assert_eq!(node.connect().produce(9, "t", &batch(&[b"on"])), (0, 0));
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers_when_a_topic_is_deleted() {
+    let place = scratch();
+    // Records are refused while about a gigabyte is still free: checkpoints need room to work in.
+    let prepare = format!(
+        "mount -t tmpfs -o size=1700m none '{}'",
+        place.path().display()
+    );
+    let node = Node::launch(in_own_mounts(&prepare, place.path())).expect("starts");
+    let mut peer = node.connect();
+    for topic in ["filler", "small"] {
+        assert_eq!(peer.create_topic(topic, &[("segment.bytes", "1048576")]), 0);
+    }
+    assert_eq!(peer.produce(9, "small", &batch(&[b"before"])), (0, 0));
+    let filling = batch(&[&[b'x'; 900_000]]);
+    let mut acknowledged = 0;
+    let refused = loop {
+        match peer.produce(9, "filler", &filling) {
+            (0, offset) => {
+                assert_eq!(offset, acknowledged);
+                acknowledged += 1;
+            }
+            (error, _) => break error,
+        }
+        assert!(acknowledged < 1_000, "1,700 MiB do not hold so much");
+    };
+    assert_eq!(refused, KAFKA_STORAGE_ERROR, "after {acknowledged} batches");
+    assert!(acknowledged > 0);
+    let read = node.connect().read_all("filler").expect("reads go on");
+    assert_eq!(read.len() as i64, acknowledged);
+    assert_eq!(peer.delete_topic("filler"), 0);
+    let deadline = Instant::now() + START_DEADLINE;
+    let mut resumed = peer.produce(9, "small", &batch(&[b"after"]));
+    while resumed.0 == KAFKA_STORAGE_ERROR && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+        resumed = peer.produce(9, "small", &batch(&[b"after"]));
+    }
+    assert_eq!(resumed, (0, 1), "{}", node.errors());
+    assert_eq!(peer.read_all("small").expect("readable").len(), 2);
+}
+
+/// Sixteen values in several segments, acknowledged one after the other, then the power cut.
+struct Template {
+    place: tempfile::TempDir,
+    acknowledged: Vec<Vec<u8>>,
+}
+
+impl Template {
+    fn make(cleanly: bool) -> Template {
+        let place = scratch();
+        let data = place.path().join("data");
+        let node = Node::on(&data);
+        let mut peer = node.connect();
+        assert_eq!(
+            peer.create_topic("kept", &[("segment.bytes", "1048576")]),
+            0
+        );
+        let mut acknowledged = Vec::new();
+        for number in 0..16_u8 {
+            let value = vec![number ^ 0x5a; 200_000];
+            let (error, offset) = peer.produce(9, "kept", &batch(&[&value]));
+            assert_eq!((error, offset), (0, i64::from(number)));
+            acknowledged.push(value);
+        }
+        // What comes last can look like a torn write when it is damaged; this is not compared.
+        assert_eq!(peer.create_topic("last", &[]), 0);
+        assert_eq!(peer.produce(9, "last", &batch(&[b"last"])), (0, 0));
+        if cleanly {
+            assert_eq!(node.stop(), Some(0));
+        } else {
+            node.kill();
+        }
+        Template {
+            place,
+            acknowledged,
+        }
+    }
+
+    fn copy(&self) -> (tempfile::TempDir, PathBuf) {
+        let copy = scratch();
+        let copied = Command::new("cp")
+            .args(["-a", "--sparse=always"])
+            .arg(self.place.path().join("data"))
+            .arg(copy.path())
+            .status()
+            .expect("cp");
+        assert!(copied.success());
+        let data = copy.path().join("data");
+        (copy, data)
+    }
+
+    /// Starts on a copy that `damage` has been done to.
+    fn judge(&self, context: &str, damage: impl FnOnce(&Path)) -> Verdict {
+        let (_copy, data) = self.copy();
+        damage(&data);
+        match Node::launch(command(&data)) {
+            Err(refusal) => {
+                assert_three_lines(&refusal, context);
+                Verdict::Refused(refusal.errors)
+            }
+            Ok(mut node) => {
+                let verdict = self.read_back(&node, context);
+                node.assert_well(256 << 20, context);
+                verdict
+            }
+        }
+    }
+
+    /// Every offset has its value, or an error stands in its place; nothing else ever.
+    fn read_back(&self, node: &Node, context: &str) -> Verdict {
+        let mut peer = node.connect();
+        let mut wrong = 0;
+        for (offset, value) in (0..).zip(&self.acknowledged) {
+            let mut response = peer.call(12, &fetch_request("kept", offset, 1));
+            let partition = response.responses.remove(0).partitions.remove(0);
+            let records = partition.records.unwrap_or_default();
+            let Some(Ok(batch)) = batches(&records).next() else {
+                let told = partition.error_code != 0 || !records.is_empty();
+                assert!(told, "{context}: offset {offset} is silently gone");
+                wrong += 1;
+                continue;
+            };
+            // What the broker cannot see without reading everything, the client's checksum does.
+            if !check_crc(&batch) {
+                wrong += 1;
+                continue;
+            }
+            assert_eq!(batch.base_offset().0, offset, "{context}");
+            let records = BatchRecords::open(&batch, 1 << 20).expect("records");
+            let first = records.iter().next().expect("one").expect("whole");
+            assert!(
+                first.value == Some(value),
+                "{context}: offset {offset} is changed"
+            );
+        }
+        match wrong {
+            0 => Verdict::Whole,
+            wrong => Verdict::Told(wrong),
+        }
+    }
+}
+
+/// What a start made of a damaged directory.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Everything acknowledged is there.
+    Whole,
+    /// So many offsets answer with an error or fail the client's checksum.
+    Told(usize),
+    /// It did not start, and said so in three lines.
+    Refused(String),
+}
+
+/// The files of a directory, by the folder they lie in, largest content first.
+fn files(data: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(data, &mut found);
+    found.sort();
+    let mut by_folder: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in found {
+        let name = path.strip_prefix(data).expect("inside");
+        if ["lock", "ballast", "meta-log/reserve"]
+            .iter()
+            .any(|skip| name == Path::new(skip))
+        {
+            continue;
+        }
+        let first = name.components().next().expect("a name").as_os_str();
+        let folder = first.to_string_lossy().into_owned();
+        by_folder.entry(folder).or_default().push(path);
+    }
+    by_folder
+}
+
+/// Changes a file's bytes in place; the zeros of a log stay a hole.
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).expect("readable");
+    change(&mut bytes);
+    std::fs::write(path, bytes).expect("writable");
+}
+
+#[test]
+fn an_undamaged_directory_comes_back_whole_after_a_kill_and_after_a_stop() {
+    for cleanly in [false, true] {
+        let template = Template::make(cleanly);
+        assert_eq!(template.judge("undamaged", |_| ()), Verdict::Whole);
+    }
+}
+
+#[test]
+fn a_newer_directory_is_refused_as_newer() {
+    let template = Template::make(true);
+    let newer = |path: PathBuf, checked: std::ops::Range<usize>, context: &str| {
+        let verdict = template.judge(context, |data| {
+            change(&data.join(&path), |bytes| {
+                bytes[8] += 1;
+                let end = checked.end.min(bytes.len() - 4);
+                let crc = crc32c(&bytes[checked.start..end]);
+                bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+            });
+        });
+        match verdict {
+            Verdict::Refused(errors) => assert!(
+                errors.contains("newer") || errors.contains("later"),
+                "{context}: {errors}"
+            ),
+            other => panic!("{context}: {other:?}"),
+        }
+    };
+    newer("identity".into(), 0..usize::MAX, "identity");
+    newer("meta/CURRENT".into(), 0..28, "CURRENT");
+    let (_copy, data) = template.copy();
+    let snapshot = files(&data)["meta"]
+        .iter()
+        .rfind(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "snap")
+        })
+        .expect("a snapshot")
+        .strip_prefix(&data)
+        .expect("inside")
+        .to_path_buf();
+    newer(snapshot, 0..60, "manifest");
+}
+
+#[test]
+fn any_damaged_file_is_survived_or_told_never_served_as_something_else() {
+    let mut chance = fastrand::Rng::with_seed(97);
+    let mut refused = 0;
+    for cleanly in [false, true] {
+        let template = Template::make(cleanly);
+        let (_copy, data) = template.copy();
+        for (folder, paths) in files(&data) {
+            for kind in ["flip", "cut", "empty", "gone"] {
+                let path = &paths[chance.usize(..paths.len())];
+                let name = path.strip_prefix(&data).expect("inside").to_path_buf();
+                let context = format!("{folder}: {} {kind}, clean {cleanly}", name.display());
+                let seed = chance.u64(..);
+                let verdict = template.judge(&context, |data| {
+                    let path = data.join(&name);
+                    let mut chance = fastrand::Rng::with_seed(seed);
+                    match kind {
+                        "flip" => change(&path, |bytes| {
+                            // Somewhere in what was written, not in the zeros behind it.
+                            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+                            for _ in 0..8 {
+                                if let Some(byte) = bytes.get_mut(chance.usize(..=used)) {
+                                    *byte ^= 1 << chance.u8(..8);
+                                }
+                            }
+                        }),
+                        "cut" => change(&path, |bytes| bytes.truncate(bytes.len() / 3)),
+                        "empty" => change(&path, Vec::clear),
+                        _ => std::fs::remove_file(&path).expect("removed"),
+                    }
+                });
+                refused += usize::from(matches!(verdict, Verdict::Refused(_)));
+            }
+        }
+    }
+    assert!(refused > 0, "some of it cannot be survived");
+}
+
+#[test]
+fn a_directory_full_of_another_program_s_files_is_left_as_it_is() {
+    let place = scratch();
+    let theirs = [
+        (
+            "meta.properties",
+            "version=1\nnode.id=1\ncluster.id=4L6g3nShT-eMCtK--X86sw\n",
+        ),
+        ("wal/00000000.wal", "somebody else's log"),
+        ("meta/CURRENT", "MANIFEST-000001\n"),
+    ];
+    for (name, content) in theirs {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+    refusal(command(place.path()), "foreign");
+    for (name, content) in theirs {
+        let now = std::fs::read(place.path().join(name)).expect("still there");
+        assert!(now == content.as_bytes(), "{name} was changed");
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use wire::api::{REQUEST_BYTES_MAX, TABLE};
+use wire::api::TABLE;
+use wire::frame::REQUEST_BYTES_MAX;
 use wire::messages::{self, api_versions, metadata};
 
 use crate::node::{Node, command, scratch};
@@ -59,7 +60,11 @@ fn golden_request(key: i16, name: &str, version: i16) -> Vec<u8> {
         }));
     }
     let size = i32::from_be_bytes(*bytes.first_chunk().expect("a size"));
-    assert_eq!(size as usize, bytes.len() - 4, "{path} is read as it is meant");
+    assert_eq!(
+        size as usize,
+        bytes.len() - 4,
+        "{path} is read as it is meant"
+    );
     bytes.split_off(4)
 }
 
@@ -154,11 +159,17 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     // The golden requests name topics that do not exist; these reach the log.
     let produce = produce_request("target", &batch(&[b"one", b"two"]));
     let fetch = fetch_request("target", 0, 1 << 20);
-    for (version, context) in [(3, "produce to a topic"), (12, "produce to a topic, flexible")] {
+    for (version, context) in [
+        (3, "produce to a topic"),
+        (12, "produce to a topic, flexible"),
+    ] {
         let frame = messages::encode_request(version, 7, Some("h"), &produce).expect("encodes");
         seeds.push((context.to_owned(), frame[4..].to_vec()));
     }
-    for (version, context) in [(4, "fetch from a topic"), (12, "fetch from a topic, flexible")] {
+    for (version, context) in [
+        (4, "fetch from a topic"),
+        (12, "fetch from a topic, flexible"),
+    ] {
         let frame = messages::encode_request(version, 7, Some("h"), &fetch).expect("encodes");
         seeds.push((context.to_owned(), frame[4..].to_vec()));
     }
@@ -190,7 +201,10 @@ fn lengths_that_lie_in_any_field_get_an_answer_or_a_close() {
         closed += tally.closed;
         expect_service(&node, &mut written);
     }
-    assert!(answers > 0 && closed > 0, "{answers} answers, {closed} closed");
+    assert!(
+        answers > 0 && closed > 0,
+        "{answers} answers, {closed} closed"
+    );
     expect_everything(&node, &written);
 }
 
@@ -274,11 +288,14 @@ fn an_unknown_version_of_api_versions_is_answered_in_the_first_layout() {
         assert_eq!(own.map(|api| api.max_version), Some(4));
     }
     // The connection goes on.
-    let answer = peer.call(3, &api_versions::Request {
-        client_software_name: messages::text("hostile"),
-        client_software_version: messages::text("1"),
-        ..Default::default()
-    });
+    let answer = peer.call(
+        3,
+        &api_versions::Request {
+            client_software_name: messages::text("hostile"),
+            client_software_version: messages::text("1"),
+            ..Default::default()
+        },
+    );
     assert_eq!(answer.error_code, 0);
 }
 

@@ -11,3 +11,4 @@ mod directories;
 mod frames;
 mod node;
 mod peer;
+mod topics;
