@@ -58,7 +58,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             request_bytes_max: 100 << 20,
-            request_bytes_total_max: 256 << 20,
+            request_bytes_total_max: 48 << 20,
             connections_max: 100_000,
             idle: Duration::from_secs(600),
             frame_time_max: Duration::from_secs(30),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, Limits, StartError};
 use cli::Failure;
-use commitlog::{OpenError, StoreConfig};
+use commitlog::{OpenError, StoreConfig, StoreHealth};
 use metadata::config::StaticConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::ids::BrokerId;
@@ -16,6 +16,10 @@ use world::disk::DiskError;
 
 use crate::{http, listeners, prometheus, surroundings};
 
+/// How often the health of the data directory is looked at.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+/// Open segments at most; half of what the process may open leaves room for connections.
+const DESCRIPTORS_MAX: usize = 4096;
 /// In-flight requests get this long at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
@@ -94,14 +98,29 @@ impl Running {
             .map(|listener| tokio::task::spawn_local(http::serve(listener, source)));
         let mut terminate = handler(SignalKind::terminate())?;
         let mut interrupt = handler(SignalKind::interrupt())?;
-        std::future::poll_fn(|cx| {
+        let mut look = tokio::time::interval(HEALTH_INTERVAL);
+        let ended = std::future::poll_fn(|cx| {
             if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
+                return std::task::Poll::Ready(None);
             }
+            while look.poll_tick(cx).is_ready() {
+                if let Some(reason) = self.death() {
+                    return std::task::Poll::Ready(Some(reason));
+                }
+            }
+            std::task::Poll::Pending
         })
         .await;
+        if let Some(reason) = ended {
+            return Err(Failure::new(
+                format!(
+                    "data directory {}: dead, nothing is acknowledged",
+                    self.data_dir.display()
+                ),
+                reason,
+                "check the disk, then start again: what was acknowledged is recovered",
+            ));
+        }
         tracing::info!("stopping: no new requests, finishing what is in flight");
         // Readiness turns false at once; the port answers until the logs are closed.
         let broker = self
@@ -123,6 +142,17 @@ impl Running {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+impl Running {
+    /// Why nothing is acknowledged any more, if that is so. A node that stands alone ends then.
+    fn death(&self) -> Option<String> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        match broker.as_ref().map(|broker| broker.node().store.health()) {
+            Some(StoreHealth::Dead(reason)) => Some(reason),
+            _ => None,
+        }
     }
 }
 
@@ -203,11 +233,27 @@ fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
         limits,
         store: StoreConfig {
             retention_interval: millis("log.retention.check.interval.ms"),
+            descriptors: (raise_descriptor_limit() / 2).clamp(16, DESCRIPTORS_MAX),
             ..StoreConfig::default()
         },
         settings: Arc::new(settings),
         surroundings: surroundings::read(),
         reactors: None,
+    })
+}
+
+/// Raises the soft limit of open files to the hard one; says how many may be open.
+fn raise_descriptor_limit() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+        limit.current = before;
+    }
+    limit.current.map_or(DESCRIPTORS_MAX * 2, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
     })
 }
 
