@@ -19,6 +19,9 @@ use crate::node::create_topic;
 /// `-1` asks for the broker's default (rule M9).
 const DEFAULT: i32 = -1;
 
+/// Kafka's own log of metadata; tools take a topic of this name for it.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// Creates the topics one after the other; each has its own answer (rule M10).
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
@@ -104,6 +107,12 @@ fn plan(context: &Context, topic: &CreatableTopic) -> Result<Command, Refusal> {
         return Err(Refusal {
             code: ErrorCode::TopicAlreadyExists,
             message: format!("Topic '{name}' already exists."),
+        });
+    }
+    if name == METADATA_TOPIC {
+        return Err(Refusal {
+            code: ErrorCode::InvalidRequest,
+            message: format!("Creation of internal topic {METADATA_TOPIC} is prohibited."),
         });
     }
     let settings = topic
@@ -258,6 +267,8 @@ fn refused(name: &str, refusal: Refusal) -> CreatableTopicResult {
         name: text(name),
         error_code: refusal.code.code(),
         error_message: Some(text(&refusal.message)),
+        // Null would say that the asker may not see them.
+        configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }
 }

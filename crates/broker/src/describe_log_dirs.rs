@@ -21,7 +21,7 @@ const ROOM_UNKNOWN: i64 = -1;
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let mut result = DescribeLogDirsResult {
-        log_dir: text(&path(&context.node)),
+        log_dir: text(&context.node.world.disk.root()),
         topics: topics(&context.node, asked.topics.as_deref()),
         total_bytes: ROOM_UNKNOWN,
         usable_bytes: ROOM_UNKNOWN,
@@ -39,14 +39,6 @@ pub fn handle(context: &Context, request: Request) -> Handled {
         results: vec![result],
         ..Response::default()
     })
-}
-
-/// The data directory, as the settings name it.
-fn path(node: &Node) -> String {
-    let given = ["log.dirs", "log.dir"]
-        .iter()
-        .find_map(|key| node.settings.given(key).filter(|path| !path.is_empty()));
-    given.unwrap_or_default().to_owned()
 }
 
 /// The hosted partitions by topic: all of them, or those asked for. One that is not here is left

@@ -14,9 +14,7 @@ macro_rules! served {
                 let mut request = messages::$module::Request::default();
                 prepare(&mut request as &mut dyn std::any::Any, $version);
                 $client.ask($version, &request).await;
-                true
             })*
-            _ => false,
         }
     };
 }
@@ -57,11 +55,10 @@ fn every_advertised_version_is_answered_at_that_version() {
     let stage = Stage::new();
     stage.play(async {
         let mut client = stage.connect().await;
-        let mut unserved = Vec::new();
         for api in TABLE {
             for version in api.min..=api.max {
                 let key = api.key;
-                let answered = served!(client, key, version,
+                served!(client, key, version,
                     Produce => produce,
                     Fetch => fetch,
                     ListOffsets => list_offsets,
@@ -87,10 +84,10 @@ fn every_advertised_version_is_answered_at_that_version() {
                     AlterConfigs => alter_configs,
                     IncrementalAlterConfigs => incremental_alter_configs,
                     DescribeCluster => describe_cluster,
+                    DeleteRecords => delete_records,
+                    DescribeLogDirs => describe_log_dirs,
+                    DescribeTopicPartitions => describe_topic_partitions,
                 );
-                if !answered {
-                    unserved.push(key);
-                }
             }
         }
         let metrics = stage.broker.metrics();

@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed story")]
 
+mod admin_cluster;
+mod admin_configs;
+mod admin_logs;
+mod admin_topics;
 mod connections;
 mod every_version;
 mod fetching;
