@@ -407,6 +407,10 @@ impl<'a> Recovery<'a> {
         let path = segment_path(partition.id(), base, revision);
         match self.shared.world.disk.open(&path, OpenMode::ReadWrite) {
             Ok(file) => {
+                // It may be there only because the machine lived when the process died: no
+                // checkpoint need have made its name durable.
+                self.shared.note_dir(partition.id());
+                self.shared.note_dir_of_shards();
                 // Shorter is possible: the log may hold a truncation that had reached the file.
                 if file.len()? > bytes {
                     file.truncate(bytes)?;
