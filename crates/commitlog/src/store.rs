@@ -32,7 +32,8 @@ use crate::staging::{Group, PartKind, Staging};
 use crate::upkeep::{CheckpointLoop, TrickleLoop, UnsyncedFiles, UpkeepLoop};
 
 /// Told when the durable LSN moved: once per group, on the thread that completed it, which holds
-/// the completion's lock: wake somebody, do not call the store.
+/// the completion's lock: wake somebody, do not call the store. Told once more when the directory
+/// died and it will not move again.
 pub trait DurableListener: Send + Sync {
     /// Everything up to `lsn` is durable, and readable.
     fn durable(&self, lsn: Lsn);
@@ -192,6 +193,11 @@ impl Shared {
         crate::write_lock(&self.dead).get_or_insert(reason);
         self.is_dead.store(true, Ordering::Release);
         self.durable_moved.1.notify_all();
+        // Whoever waits for the durable LSN learns that it will not move.
+        let durable = self.durable.load(Ordering::Acquire);
+        for listener in &*crate::read_lock(&self.listeners) {
+            listener.durable(Lsn(durable));
+        }
     }
 
     /// Whether an append may be tried at all.
