@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wire::batch::batches;
+use wire::batch::{batches, check_crc};
 use wire::compress::BATCH_DECOMPRESSED_BYTES_MAX;
 use wire::ids::TopicId;
 use wire::messages::{Uuid, fetch, list_offsets, text};
@@ -335,6 +335,13 @@ impl Consumer {
             let next = batch.last_offset().0 + 1;
             if next <= *position {
                 continue;
+            }
+            // The broker sends files as they are: the checksum is looked at here, or nowhere.
+            if !check_crc(&batch) {
+                let offset = batch.base_offset().0;
+                return Err(unreadable(format!(
+                    "the batch at {offset} fails its checksum"
+                )));
             }
             if !batch.is_control() {
                 let decoded = BatchRecords::open(&batch, BATCH_DECOMPRESSED_BYTES_MAX)
