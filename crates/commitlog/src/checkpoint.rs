@@ -143,9 +143,13 @@ impl Shared {
         }
         let dirs = std::mem::take(&mut *lock(&self.unsynced_dirs));
         for dir in &dirs {
-            if let Err(error) = self.world.disk.sync_dir(dir) {
-                lock(&self.unsynced_dirs).extend(dirs.iter().cloned());
-                return Err(error.into());
+            match self.world.disk.sync_dir(dir) {
+                // A partition that was deleted before its first byte never had one.
+                Ok(()) | Err(DiskError::NotFound { .. }) => {}
+                Err(error) => {
+                    lock(&self.unsynced_dirs).extend(dirs.iter().cloned());
+                    return Err(error.into());
+                }
             }
         }
         Ok(())
