@@ -163,7 +163,6 @@ impl AsciiChart {
     }
 
     /// With one more histogram.
-    #[expect(clippy::should_implement_trait, reason = "the library's name for it")]
     pub fn add(mut self, name: impl Into<String>, histogram: Histogram) -> AsciiChart {
         self.0.push((name.into(), histogram));
         self

@@ -127,14 +127,26 @@ fn effective(
             add(name_of(alias), alias.scale, value, Source::Static);
         }
     }
-    if let Some(default) = key.default {
-        let name = if own.is_some() {
-            names.first().map_or(key.name, name_of)
-        } else {
-            key.name
-        };
-        add(name, 1, default, Source::Default);
+    // A topic's default shows as that of the broker key behind it; where there is none, or its own
+    // default is null, Kafka shows no synonym.
+    let behind = match (own, names.first()) {
+        (None, _) => Some((key.name, key.default)),
+        (Some(_), None) => None,
+        (Some(_), Some(alias)) => broker::find_broker(alias.name)
+            .ok()
+            .map(|broker_key| (alias.name, broker_key.default)),
+    };
+    if let Some((name, Some(default))) = behind {
+        synonyms.push(Synonym {
+            name,
+            value: Some(default.to_string()),
+            source: Source::Default,
+        });
     }
+    let winner = winner.or_else(|| {
+        key.default
+            .map(|value| (Some(value.to_string()), Source::Default))
+    });
     let (value, source) = winner.unwrap_or((None, Source::Default));
     Effective {
         key,

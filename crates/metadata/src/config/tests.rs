@@ -390,7 +390,6 @@ fn the_nearest_layer_wins_and_synonyms_are_ordered_by_precedence() {
             ("log.retention.ms", 3),
             ("log.retention.minutes", 4),
             ("log.retention.hours", 4),
-            ("log.retention.ms", 5),
         ]
     );
 }
