@@ -13,6 +13,9 @@ use crate::work::{Work, Writers, begin, new_writers};
 
 /// Stories told unless `NODE_SEEDS` says otherwise.
 const SEEDS: u64 = 30;
+/// Seeds that once found a bug: 39, a segment adopted after the death of the process whose name had
+/// never been synced, and which a later power cut took away.
+const SEEDS_OF_BUGS: [u64; 1] = [39];
 /// Times a node is started in one story.
 const LIVES: u64 = 4;
 /// Lines of what happened that a failure shows.
@@ -214,7 +217,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_stored_twice_over_many_crashes() 
         return;
     }
     let mut all = Totals::default();
-    for seed in 0..number("NODE_SEEDS").unwrap_or(SEEDS) {
+    for seed in (0..number("NODE_SEEDS").unwrap_or(SEEDS)).chain(SEEDS_OF_BUGS) {
         let totals = story(seed, &[]);
         all.acknowledged += totals.acknowledged;
         all.kept += totals.kept;
