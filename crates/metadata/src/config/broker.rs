@@ -75,7 +75,7 @@ pub static BROKER: &[Key] = &[
     .check(Check::GzipLevel)
     .dynamic()
     .effect(Effect::Accepted(
-        "batches are stored as the producer compressed them",
+        "recompression takes each codec's default level",
     )),
     Key::new(
         "compression.lz4.level",
@@ -86,7 +86,7 @@ pub static BROKER: &[Key] = &[
     .check(Check::Between(1, 17))
     .dynamic()
     .effect(Effect::Accepted(
-        "batches are stored as the producer compressed them",
+        "recompression takes each codec's default level",
     )),
     Key::new(
         "compression.type",
@@ -102,10 +102,7 @@ pub static BROKER: &[Key] = &[
         "gzip",
         "producer",
     ]))
-    .dynamic()
-    .effect(Effect::Accepted(
-        "batches are stored as the producer compressed them",
-    )),
+    .dynamic(),
     Key::new(
         "compression.zstd.level",
         Kind::Int,
@@ -115,7 +112,7 @@ pub static BROKER: &[Key] = &[
     .check(Check::Between(-131_072, 22))
     .dynamic()
     .effect(Effect::Accepted(
-        "batches are stored as the producer compressed them",
+        "recompression takes each codec's default level",
     )),
     Key::new(
         "connections.max.idle.ms",

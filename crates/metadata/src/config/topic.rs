@@ -35,11 +35,11 @@ pub static TOPIC: &[Key] = &[
         "compression.gzip.level",
         Kind::Int,
         "-1",
-        "The gzip level, should the broker ever recompress to gzip.",
+        "The gzip level, where the broker recompresses to gzip.",
     )
     .check(Check::GzipLevel)
     .dynamic()
-    .effect(NEVER_RECOMPRESSED)
+    .effect(DEFAULT_LEVEL_ONLY)
     .aliases(&[Alias {
         name: "compression.gzip.level",
         scale: 1,
@@ -48,11 +48,11 @@ pub static TOPIC: &[Key] = &[
         "compression.lz4.level",
         Kind::Int,
         "9",
-        "The lz4 level, should the broker ever recompress to lz4.",
+        "The lz4 level, where the broker recompresses to lz4.",
     )
     .check(Check::Between(1, 17))
     .dynamic()
-    .effect(NEVER_RECOMPRESSED)
+    .effect(DEFAULT_LEVEL_ONLY)
     .aliases(&[Alias {
         name: "compression.lz4.level",
         scale: 1,
@@ -72,7 +72,6 @@ pub static TOPIC: &[Key] = &[
         "producer",
     ]))
     .dynamic()
-    .effect(NEVER_RECOMPRESSED)
     .aliases(&[Alias {
         name: "compression.type",
         scale: 1,
@@ -81,11 +80,11 @@ pub static TOPIC: &[Key] = &[
         "compression.zstd.level",
         Kind::Int,
         "3",
-        "The zstd level, should the broker ever recompress to zstd.",
+        "The zstd level, where the broker recompresses to zstd.",
     )
     .check(Check::Between(-131_072, 22))
     .dynamic()
-    .effect(NEVER_RECOMPRESSED)
+    .effect(DEFAULT_LEVEL_ONLY)
     .aliases(&[Alias {
         name: "compression.zstd.level",
         scale: 1,
@@ -525,8 +524,8 @@ pub static TOPIC: &[Key] = &[
     }]),
 ];
 
-const NEVER_RECOMPRESSED: Effect =
-    Effect::Accepted("batches are stored as the producer compressed them");
+const DEFAULT_LEVEL_ONLY: Effect =
+    Effect::Accepted("recompression takes each codec's default level");
 const NEEDS_COMPACTION: Effect = Effect::Accepted(NO_COMPACTION);
 
 /// Topics the broker keeps for itself; they may be compacted whatever the rules say.
