@@ -21,9 +21,12 @@ const SLOTS: [&str; 2] = ["meta-log/0.log", "meta-log/1.log"];
 /// Space to give up when the disk is full, so that deletions can still be recorded.
 const RESERVE: &str = "meta-log/reserve";
 
-/// A slot's size at least: 256 commands written one by one before the next slot's turn. The first
-/// is filled before a new node can do anything, so this is also most of what a first start costs.
+/// A slot's size at least: 256 commands written one by one before the next slot's turn.
 const SLOT_BYTES_MIN: u64 = 1024 * 1024;
+/// The first slot's size: it is filled before a new node can do anything. A first start writes
+/// about seven blocks, and the second slot is filled in the first quiet moment; at its next turn
+/// this one gets its full size.
+const SLOT_BYTES_FIRST: u64 = 64 * 1024;
 /// A slot is at least this many times what it begins with, so that beginning slots costs at most
 /// a third of all writing.
 const SLOT_TIMES_START: u64 = 4;
@@ -32,6 +35,8 @@ const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 /// How large the files are; tests make them small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
+    /// [`SLOT_BYTES_FIRST`].
+    pub(crate) slot_bytes_first: u64,
     /// [`SLOT_BYTES_MIN`].
     pub(crate) slot_bytes_min: u64,
     /// [`RESERVE_BYTES`].
@@ -41,6 +46,7 @@ pub(crate) struct Sizes {
 impl Default for Sizes {
     fn default() -> Sizes {
         Sizes {
+            slot_bytes_first: SLOT_BYTES_FIRST,
             slot_bytes_min: SLOT_BYTES_MIN,
             reserve_bytes: RESERVE_BYTES,
         }
@@ -116,6 +122,9 @@ pub(crate) struct Journal {
     state: State,
     buffer: AlignedBuf,
     body: Writer,
+    /// Whether damage to the last block would lose nothing that was acknowledged: it is empty, or
+    /// there is none.
+    vouched: bool,
     /// Why nothing more may be written.
     dead: Option<JournalError>,
 }
@@ -181,6 +190,7 @@ impl Journal {
             state: newest.state,
             buffer: AlignedBuf::zeroed(DURABLE_ALIGN),
             body: Writer::new(),
+            vouched: newest.header.count == 0,
             dead: None,
         })
     }
@@ -203,12 +213,14 @@ impl Journal {
                 reason: "there is a snapshot but no log: votes would be forgotten".into(),
             });
         }
-        fill(&*disk, SLOTS[0], sizes.slot_bytes_min)?;
+        fill(&*disk, SLOTS[0], sizes.slot_bytes_first)?;
         // The directory's own name as well as the slot's in it.
         disk.sync_dir(DIRECTORY)?;
         disk.sync_dir("")?;
         let store = random.next_u64();
-        let mut journal = Journal {
+        // As if the other slot were full: the first write begins this one, so that an empty
+        // beginning costs no flush of its own.
+        Ok(Journal {
             sizes,
             file: disk.open(SLOTS[0], OpenMode::Durable)?,
             disk,
@@ -216,18 +228,17 @@ impl Journal {
             node,
             store,
             active: 1,
-            length: sizes.slot_bytes_min,
-            position: sizes.slot_bytes_min,
+            length: sizes.slot_bytes_first,
+            position: sizes.slot_bytes_first,
             generation: 0,
             lsn: 0,
             checksum: 0,
             state: State::default(),
             buffer: AlignedBuf::zeroed(DURABLE_ALIGN),
             body: Writer::new(),
+            vouched: true,
             dead: None,
-        };
-        journal.begin_slot()?;
-        Ok(journal)
+        })
     }
 
     /// What is on the disk.
@@ -238,6 +249,26 @@ impl Journal {
     /// Makes the records durable, all in one block. On an error nothing more is ever written:
     /// what the disk holds of this block is unknown, and a second try could contradict it.
     pub(crate) fn write(&mut self, records: Vec<Record>) -> Result<(), JournalError> {
+        self.write_unless_dead(records)?;
+        self.vouched = false;
+        Ok(())
+    }
+
+    /// Whether somebody was told of the last block, and nothing on the disk says that it was ever
+    /// whole: damage to it would look like a torn write.
+    pub(crate) fn wants_voucher(&self) -> bool {
+        !self.vouched && self.dead.is_none()
+    }
+
+    /// Writes a block behind the last one that proves it was whole: an empty one, or one of marks
+    /// that nobody waits for. Damage to the new block itself loses nothing.
+    pub(crate) fn vouch(&mut self, marks: Vec<Record>) -> Result<(), JournalError> {
+        self.write_unless_dead(marks)?;
+        self.vouched = true;
+        Ok(())
+    }
+
+    fn write_unless_dead(&mut self, records: Vec<Record>) -> Result<(), JournalError> {
         if let Some(dead) = &self.dead {
             return Err(dead.clone());
         }
@@ -282,12 +313,14 @@ impl Journal {
         let next = 1 - self.active;
         let start = block::size(body.len()) as u64;
         let wanted = (start * SLOT_TIMES_START).next_multiple_of(self.sizes.slot_bytes_min);
-        let length = length(&*self.disk, SLOTS[next])?.unwrap_or(0);
-        if length < wanted {
+        let there = length(&*self.disk, SLOTS[next])?.unwrap_or(0);
+        // The very first slot is short on purpose.
+        let enough = if self.lsn == 0 { start } else { wanted };
+        if there < enough {
             self.fill_slot(next, wanted)?;
         }
         self.file = self.disk.open(SLOTS[next], OpenMode::Durable)?;
-        self.length = length.max(wanted);
+        self.length = if there < enough { wanted } else { there };
         self.active = next;
         self.position = 0;
         self.generation = self.random.next_u64();

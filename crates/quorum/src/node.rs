@@ -89,7 +89,12 @@ impl SingleNode {
             Sizes::default(),
         )?;
         let newest = snapshots.newest()?;
-        let (store, worker) = LogStore::start(&*world.spawn, journal, snapshots.clone());
+        let (store, worker) = LogStore::start(
+            &*world.spawn,
+            Arc::clone(&world.clock),
+            journal,
+            snapshots.clone(),
+        );
         let machine = Machine::new(machine, newest, snapshots, store.clone())
             .map_err(|reason| QuorumError::Stopped { reason })?;
         let seed = world.random.next_u64();

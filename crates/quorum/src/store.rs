@@ -16,7 +16,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
-use world::{Next, Priority, Signal, Spawn, Worker, WorkerHandle};
+use world::{Clock, Instant, Next, Priority, Signal, Spawn, Worker, WorkerHandle};
 
 use crate::journal::{Journal, JournalError};
 use crate::raft::{Entry, LogId, Types, Vote};
@@ -27,8 +27,11 @@ use crate::snapshots::Snapshots;
 /// flush can hold up.
 const BLOCK_COMMAND_BYTES_MAX: usize = 1024 * 1024;
 
-/// What a start does not need is prepared when nothing was asked for so long.
-const PREPARE_AFTER: Duration = Duration::from_millis(200);
+/// When nothing was asked for so long, the last block is vouched for, and what a start does not
+/// need is prepared: neither then slows anybody down, nor doubles the flushes of a busy node.
+const QUIET: Duration = Duration::from_secs(1);
+/// A node that is never quiet prepares at last when it is so old.
+const PREPARE_LATEST: Duration = Duration::from_secs(10);
 
 /// The log as openraft sees it. Clones share it.
 #[derive(Clone)]
@@ -91,6 +94,7 @@ impl LogStore {
     /// Starts the worker that owns the journal and the snapshots' files.
     pub(crate) fn start(
         spawn: &dyn Spawn,
+        clock: Arc<dyn Clock>,
         journal: Journal,
         snapshots: Snapshots,
     ) -> (LogStore, Box<dyn WorkerHandle>) {
@@ -105,7 +109,9 @@ impl LogStore {
             snapshots,
             unwritten: Vec::new(),
             prepared: false,
-            busy: true,
+            started: clock.now(),
+            busy: clock.now(),
+            clock,
         };
         let signal = shared.signal.clone();
         let handle = spawn.worker("metadata-log", Priority::Normal, signal, Box::new(writer));
@@ -278,25 +284,48 @@ struct LogWriter {
     /// Records nobody waits for; they go with the next ones somebody does.
     unwritten: Vec<Record>,
     prepared: bool,
-    /// Something was asked of the worker since it last waited.
-    busy: bool,
+    clock: Arc<dyn Clock>,
+    started: Instant,
+    /// When something was last asked of the worker.
+    busy: Instant,
 }
 
 impl LogWriter {
-    /// Waits for the next job; the first quiet moment is used to prepare.
+    /// Waits for the next job, and uses a quiet moment for what nobody waits for.
     fn rest(&mut self) -> Next {
-        if self.prepared {
+        let wants_voucher = self.journal.wants_voucher();
+        if self.prepared && !wants_voucher {
             return Next::Wait;
         }
-        if std::mem::take(&mut self.busy) {
-            return Next::WaitFor(PREPARE_AFTER);
+        // Measured, not counted in wake-ups: a signal may have been raised for a job that was
+        // taken before.
+        let now = self.clock.now();
+        let quiet = now.since(self.busy);
+        let late = now.since(self.started) >= PREPARE_LATEST;
+        if quiet < QUIET && (self.prepared || !late) {
+            return Next::WaitFor(QUIET - quiet);
+        }
+        if wants_voucher && quiet >= QUIET {
+            self.vouch();
+            return Next::Again;
         }
         self.prepared = true;
         if let Err(error) = self.journal.prepare() {
             tracing::warn!(%error, "the metadata log has no reserve");
         }
-        Next::Wait
+        Next::Again
     }
+
+    fn vouch(&mut self) {
+        let marks = std::mem::take(&mut self.unwritten);
+        if let Err(error) = self.journal.vouch(marks) {
+            tell_dead(&error);
+        }
+    }
+}
+
+fn tell_dead(error: &JournalError) {
+    tracing::error!(%error, "the metadata log cannot be written; this node stops taking part");
 }
 
 impl Worker for LogWriter {
@@ -308,7 +337,9 @@ impl Worker for LogWriter {
         let closing;
         {
             let mut queue = lock(&self.shared.queue);
-            self.busy |= !queue.jobs.is_empty();
+            if !queue.jobs.is_empty() {
+                self.busy = self.clock.now();
+            }
             while let Some(job) = queue.jobs.pop_front() {
                 match job {
                     Job::Records {
@@ -344,12 +375,12 @@ impl Worker for LogWriter {
             closing = queue.closing && queue.jobs.is_empty() && snapshot.is_none();
             queue.ended = closing;
         }
-        if waiting.is_empty() && !closing {
+        if waiting.is_empty() {
             self.unwritten = records;
-        } else if !records.is_empty() {
+        } else {
             let result = self.journal.write(records);
             if let Err(error) = &result {
-                tracing::error!(%error, "the metadata log cannot be written; this node stops taking part");
+                tell_dead(error);
             }
             for done in waiting {
                 done.tell(&result);
@@ -364,6 +395,9 @@ impl Worker for LogWriter {
             return Next::Again;
         }
         if closing {
+            if self.journal.wants_voucher() {
+                self.vouch();
+            }
             return Next::Done;
         }
         if lock(&self.shared.queue).jobs.is_empty() {

@@ -9,7 +9,7 @@ use world::disk::Disk;
 use world::sim::{Fault, Injection, Operation, SimRandom, SimWorld};
 
 use super::Memory;
-use crate::journal::{Journal, Sizes};
+use crate::journal::{Journal, JournalError, Sizes};
 use crate::record::State;
 use crate::{COMMAND_BYTES_MAX, Decided, MetadataQuorum, QuorumError, Settings, SingleNode};
 
@@ -105,6 +105,10 @@ async fn load(world: &World) -> (u32, u32) {
     for number in 0..12 {
         if number == 6 {
             let _ = node.snapshot().await;
+        }
+        if number % 4 == 3 {
+            // A quiet moment: what waits for one is among the operations that are cut.
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         if node.propose(command(number)).await.is_err() {
             break;
@@ -224,6 +228,67 @@ fn a_node_whose_flush_failed_stops_and_says_so() {
             .clone();
         assert!(!seen.is_local);
         node.close().await;
+    });
+}
+
+/// Damages the last block that holds the command.
+fn damage(sim: &SimWorld, command: &[u8]) {
+    let file = sim.disk.open("meta-log/0.log", world::OpenMode::Read);
+    let file = file.expect("there");
+    let mut bytes = vec![0; file.len().expect("there") as usize];
+    file.read_at(&mut bytes, 0).expect("reads");
+    let found = bytes
+        .windows(command.len())
+        .rposition(|window| window == command);
+    let at = found.expect("the command is in the first slot");
+    sim.disk
+        .flip_bit("meta-log/0.log", at as u64, 2)
+        .expect("there");
+}
+
+// rule D2
+#[test]
+fn damage_to_the_last_answered_command_is_told_behind_a_quiet_second_and_a_clean_stop() {
+    for stops in [false, true] {
+        let sim = World::sim(9);
+        sim.block_on(async {
+            let (node, _) = start(&sim.world).await.expect("starts");
+            node.propose(command(77)).await.expect("decided");
+            if stops {
+                node.close().await;
+            } else {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        });
+        let sim = sim.restart_after_power_cut(1);
+        damage(&sim, &command(77));
+        let refused = sim.block_on(start(&sim.world)).map(drop);
+        assert!(
+            matches!(
+                refused,
+                Err(QuorumError::Journal(JournalError::Corrupt { .. }))
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_is_never_quiet_flushes_once_for_each_command() {
+    let sim = World::sim(10);
+    sim.block_on(async {
+        let (node, _) = start(&sim.world).await.expect("starts");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let before = sim.disk.operations();
+        for number in 0..20 {
+            node.propose(command(number)).await.expect("decided");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        assert_eq!(sim.disk.operations() - before, 20);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(sim.disk.operations() - before, 21, "one vouches for all");
+        node.close().await;
+        assert_eq!(sim.disk.operations() - before, 21);
     });
 }
 

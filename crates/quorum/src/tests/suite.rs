@@ -17,6 +17,7 @@ use crate::store::LogStore;
 
 /// Small slots, so that the suite also crosses from one to the next.
 const SIZES: Sizes = Sizes {
+    slot_bytes_first: 16 * 1024,
     slot_bytes_min: 16 * 1024,
     reserve_bytes: 16 * 1024,
 };
@@ -61,7 +62,12 @@ where
             SIZES,
         )
         .expect("a new log");
-        let (store, worker) = LogStore::start(&*world.spawn, journal, snapshots.clone());
+        let (store, worker) = LogStore::start(
+            &*world.spawn,
+            Arc::clone(&world.clock),
+            journal,
+            snapshots.clone(),
+        );
         let machine = Machine::new(Box::new(Memory::default()), None, snapshots, store.clone())
             .expect("nothing to restore");
         let guard = Guard {

@@ -114,20 +114,18 @@ impl RealDisk {
         Ok(outcome)
     }
 
-    /// One block of zeros under the probe's name, left over or not.
+    /// An empty file under the probe's name, left over or not.
     fn scratch_file(&self) -> DiskResult<RealFile> {
         let descriptor = self.open_at(
             PROBE_PATH,
             OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
             "probe",
         )?;
-        let file = RealFile {
+        Ok(RealFile {
             descriptor,
             path: PROBE_PATH.to_owned(),
             kind: Kind::Cached,
-        };
-        file.zero_fill(DURABLE_ALIGN as u64)?;
-        Ok(file)
+        })
     }
 }
 
@@ -271,6 +269,8 @@ impl Disk for RealDisk {
             }
             (_, false) => false,
         };
+        // The latency of interest is that of overwriting.
+        scratch.zero_fill(DURABLE_ALIGN as u64)?;
         drop(scratch);
         let file = self.open(PROBE_PATH, OpenMode::Durable)?;
         let block = AlignedBuf::zeroed(DURABLE_ALIGN);
