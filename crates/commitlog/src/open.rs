@@ -24,7 +24,7 @@ use crate::partition::{Partition, State};
 use crate::recover::{LogEnd, SlotFile, walk_log};
 use crate::segment::segment_path;
 use crate::settings::{LogSettings, StoreConfig};
-use crate::slot::{SLOT_DIR, Slots, create_slot, slot_number, slot_path};
+use crate::slot::{SLOT_DIR, Slots, create_first_slot, create_slot, slot_number, slot_path};
 use crate::staging::{Effect, Group};
 use crate::store::{Parts, RecoveryReport, Shared};
 use crate::upkeep::BALLAST;
@@ -219,7 +219,7 @@ fn open_slots(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<SlotFile>, Op
         }
     }
     if slots.is_empty() {
-        let file = create_slot(disk, 0, config.slot_bytes)?;
+        let file = create_first_slot(disk, config.slot_bytes)?;
         slots.push(SlotFile { number: 0, file });
     }
     Ok(slots)

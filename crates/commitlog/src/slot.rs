@@ -1,7 +1,7 @@
 //! The slots of the shared log: files of real zero blocks, written front to back, used again.
 //!
 //! Invariants:
-//! - A slot is never extended and, unless retired, never unlinked.
+//! - A slot is never extended once it is in use and, unless retired, never unlinked.
 //! - Each use has a random generation, so that what a slot held before never parses as new.
 //! - One free slot is always left for the group of a failed flush, and one for the groups that were
 //!   staged when the log filled up, so that a checkpoint never waits for the space it frees.
@@ -44,8 +44,20 @@ pub(crate) fn create_slot(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResul
     if file.len()? < bytes {
         file.zero_fill(bytes)?;
     }
+    name_slot(disk, &path)
+}
+
+/// Creates the first slot of a new directory. Its blocks are only reserved: filling them would be
+/// most of a first start, and each is filled by its first write.
+pub(crate) fn create_first_slot(disk: &dyn Disk, bytes: u64) -> DiskResult<Arc<dyn File>> {
+    let path = slot_path(0);
+    disk.open(&path, OpenMode::CreateNew)?.allocate(bytes)?;
+    name_slot(disk, &path)
+}
+
+fn name_slot(disk: &dyn Disk, path: &str) -> DiskResult<Arc<dyn File>> {
     disk.sync_dir(SLOT_DIR)?;
-    disk.open(&path, OpenMode::Durable)
+    disk.open(path, OpenMode::Durable)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

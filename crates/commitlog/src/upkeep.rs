@@ -179,22 +179,24 @@ impl Shared {
         if full != self.full.swap(full, Ordering::Relaxed) {
             tracing::warn!(free = space.free, mark = marks.soft, full, "free space");
         }
-        if space.free < marks.hard && ballast {
-            if self.world.disk.unlink(BALLAST).is_ok() {
-                self.ballast.store(false, Ordering::Relaxed);
-            }
-        } else if !ballast && space.free > marks.soft + self.config.ballast_bytes {
-            self.lay_ballast();
+        if space.free < marks.hard && ballast && self.world.disk.unlink(BALLAST).is_ok() {
+            self.ballast.store(false, Ordering::Relaxed);
         }
     }
 
+    /// Lays the ballast if there is none and room for it.
     fn lay_ballast(&self) {
-        if self.config.ballast_bytes == 0 {
+        let bytes = self.config.ballast_bytes;
+        let Ok(space) = self.world.disk.free_space() else {
+            return;
+        };
+        let room = space.free > self.config.space_marks(space.total).soft + bytes;
+        if bytes == 0 || self.ballast.load(Ordering::Relaxed) || !room {
             return;
         }
         let disk = &self.world.disk;
         let made = match disk.open(BALLAST, world::OpenMode::CreateNew) {
-            Ok(file) => file.zero_fill(self.config.ballast_bytes).is_ok(),
+            Ok(file) => file.allocate(bytes).is_ok(),
             Err(world::DiskError::AlreadyExists { .. }) => true,
             Err(_) => false,
         };
@@ -236,6 +238,7 @@ impl Worker for UpkeepLoop {
         }
         shared.unlink_due();
         shared.look_at_space();
+        shared.lay_ballast();
         let groups = shared.metrics.groups.value();
         if std::mem::replace(&mut self.last_groups, groups) == groups {
             shared.staging.release_spare();

@@ -189,6 +189,10 @@ pub trait File: Send + Sync + 'static {
     /// Overwrites `[0, length)` with real zero blocks and makes them durable; the file is then
     /// exactly that long. On an error its content and length are unknown.
     fn zero_fill(&self, length: u64) -> DiskResult<()>;
+    /// Makes a new file `length` bytes of zeros that have their blocks on the disk, at once and
+    /// durably. Cheaper than [`File::zero_fill`] now, dearer at the first write of each block; where
+    /// the filesystem cannot, it is a zero fill. On an error content and length are unknown.
+    fn allocate(&self, length: u64) -> DiskResult<()>;
     /// Advice about a range.
     fn advise(&self, position: u64, length: u64, advice: Advice) -> DiskResult<()>;
     /// The descriptor, for `sendfile`; `None` where there is none (simulation).

@@ -541,6 +541,17 @@ impl File for RealFile {
         self.advise(0, length, Advice::DontNeed)
     }
 
+    fn allocate(&self, length: u64) -> DiskResult<()> {
+        const OPERATION: &str = "allocate";
+        self.check_cached(OPERATION)?;
+        let flags = rustix::fs::FallocateFlags::empty();
+        match retry(|| rustix::fs::fallocate(&self.descriptor, flags, 0, length)) {
+            Ok(()) => self.sync_data(),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.zero_fill(length),
+            Err(errno) => Err(self.failed(OPERATION, errno)),
+        }
+    }
+
     fn advise(&self, position: u64, length: u64, advice: Advice) -> DiskResult<()> {
         let Some(length) = NonZeroU64::new(length) else {
             return Ok(());

@@ -16,14 +16,14 @@ facts! {
         an_unaligned_durable_write_panics, a_rename_replaces_and_open_files_live_on,
         an_unlinked_file_is_readable_while_open, a_directory_lists_its_names_in_order,
         directories_are_created_with_those_above, paths_stay_below_the_data_directory,
-        a_file_is_cut_and_extended, a_zero_fill_overwrites_everything,
+        a_file_is_cut_and_extended, a_zero_fill_overwrites_everything, an_allocated_file_is_zeros,
         a_lock_is_held_by_one, a_probe_leaves_nothing_behind, everything_can_be_synced,
         clones_of_a_file_are_used_from_many_threads,
     ];
     real_in_memory: crate::real_in_memory => [
         bytes_written_are_read_back, slices_are_written_one_behind_the_other,
         durable_writes_are_read_back_from_any_position, modes_allow_what_they_say,
-        a_zero_fill_overwrites_everything, a_probe_leaves_nothing_behind, everything_can_be_synced,
+        a_zero_fill_overwrites_everything, an_allocated_file_is_zeros, a_probe_leaves_nothing_behind, everything_can_be_synced,
     ];
     sim: crate::sim => [
         bytes_written_are_read_back, a_hole_reads_as_zeros, a_new_file_must_be_new,
@@ -32,7 +32,7 @@ facts! {
         an_unaligned_durable_write_panics, a_rename_replaces_and_open_files_live_on,
         an_unlinked_file_is_readable_while_open, a_directory_lists_its_names_in_order,
         directories_are_created_with_those_above, paths_stay_below_the_data_directory,
-        a_file_is_cut_and_extended, a_zero_fill_overwrites_everything,
+        a_file_is_cut_and_extended, a_zero_fill_overwrites_everything, an_allocated_file_is_zeros,
         a_lock_is_held_by_one, a_probe_leaves_nothing_behind, everything_can_be_synced,
         clones_of_a_file_are_used_from_many_threads,
     ];
@@ -328,6 +328,17 @@ fn a_zero_fill_overwrites_everything(world: World) {
     assert_eq!(contents(&*file), [0; 8192]);
     file.zero_fill(0).expect("zero_fill");
     assert!(file.is_empty().expect("empty"));
+}
+
+fn an_allocated_file_is_zeros(world: World) {
+    let file = create(&*world.disk, "wal");
+    file.allocate(3_000_000).expect("allocate");
+    assert_eq!(contents(&*file), vec![0; 3_000_000]);
+    file.write_at(&[1; 5000], 4096).expect("write");
+    let bytes = contents(&*file);
+    assert_eq!(bytes.len(), 3_000_000);
+    assert!(bytes[..4096].iter().all(|byte| *byte == 0));
+    assert!(bytes[4096..9096].iter().all(|byte| *byte == 1));
 }
 
 fn a_lock_is_held_by_one(world: World) {

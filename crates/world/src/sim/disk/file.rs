@@ -219,6 +219,11 @@ impl File for SimFile {
         }
     }
 
+    /// The simulated disk has no cheaper way.
+    fn allocate(&self, length: u64) -> DiskResult<()> {
+        self.zero_fill(length)
+    }
+
     fn advise(&self, _position: u64, _length: u64, advice: Advice) -> DiskResult<()> {
         let mut state = self.disk.state();
         if state.power_cut {
