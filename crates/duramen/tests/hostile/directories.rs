@@ -189,15 +189,21 @@ impl Template {
 
     fn copy(&self) -> (tempfile::TempDir, PathBuf) {
         let copy = scratch();
-        let copied = Command::new("cp")
-            .args(["-a", "--sparse=always"])
-            .arg(self.place.path().join("data"))
-            .arg(copy.path())
-            .status()
-            .expect("cp");
-        assert!(copied.success());
+        copy_sparse(&self.place.path().join("data"), copy.path());
         let data = copy.path().join("data");
         (copy, data)
+    }
+
+    /// Brings a lost part of a copy back, as from a backup; what was made in its place goes.
+    fn put_back(&self, data: &Path, part: &str) {
+        let lost = data.join(part);
+        if lost.exists() {
+            remove(&lost);
+        }
+        copy_sparse(
+            &self.place.path().join("data").join(part),
+            lost.parent().expect("inside"),
+        );
     }
 
     /// Starts on a copy that `damage` has been done to.
@@ -251,6 +257,16 @@ impl Template {
             wrong => Verdict::Told(wrong),
         }
     }
+}
+
+/// Copies a file or folder into a folder; the zeros of a log stay a hole.
+fn copy_sparse(from: &Path, into: &Path) {
+    let copied = Command::new("cp")
+        .args(["-a", "--sparse=always"])
+        .args([from, into])
+        .status()
+        .expect("cp");
+    assert!(copied.success());
 }
 
 /// What a start made of a damaged directory.
@@ -385,23 +401,25 @@ fn any_damaged_file_is_survived_or_told_never_served_as_something_else() {
 }
 
 #[test]
-fn a_directory_that_lost_a_part_is_refused_as_it_is_or_comes_back() {
+fn a_directory_that_lost_a_part_comes_back_or_is_refused_and_whole_once_it_is_put_back() {
     for cleanly in [false, true] {
         let template = Template::make(cleanly);
         for part in ["identity", "meta", "meta-log", "seg", "meta-log/0.log"] {
             let context = format!("{part} gone, clean {cleanly}");
             let (_copy, data) = template.copy();
-            let path = data.join(part);
-            if path.is_dir() {
-                std::fs::remove_dir_all(&path).expect("removed");
-            } else {
-                std::fs::remove_file(&path).expect("removed");
-            }
-            let before = segments(&data);
+            remove(&data.join(part));
             match Node::launch(command(&data)) {
                 Err(refusal) => {
                     assert_three_lines(&refusal, &context);
-                    assert_eq!(segments(&data), before, "{context}");
+                    template.put_back(&data, part);
+                    let context = format!("{context}, then put back");
+                    let node = Node::launch(command(&data))
+                        .unwrap_or_else(|refusal| panic!("{context}: {}", refusal.errors));
+                    assert_eq!(
+                        template.read_back(&node, &context),
+                        Verdict::Whole,
+                        "{context}"
+                    );
                 }
                 // Young records are still in the shared log as well.
                 Ok(node) => {
@@ -412,14 +430,13 @@ fn a_directory_that_lost_a_part_is_refused_as_it_is_or_comes_back() {
     }
 }
 
-/// Names and sizes of the files that hold records.
-fn segments(data: &Path) -> Vec<(PathBuf, u64)> {
-    let paths = files(data).remove("seg").unwrap_or_default();
-    let sized = paths.into_iter().map(|path| {
-        let bytes = path.metadata().expect("a file").len();
-        (path, bytes)
-    });
-    sized.collect()
+fn remove(path: &Path) {
+    let removed = if path.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    removed.expect("removed");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use wire::messages::{
 use wire::record::{BatchBuilder, BatchRecords, NewRecord};
 
 /// Nothing a broker answers may take longer, on a machine that builds something else meanwhile.
-pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The answer frames we are willing to read.
 const FRAME_BYTES_MAX: usize = 64 << 20;
