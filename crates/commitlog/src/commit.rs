@@ -342,6 +342,11 @@ impl Shared {
             let file = self.create_segment(partition, base)?;
             file.write_at(&footer, position)?;
             let to = position + footer.len() as u64;
+            // A footer is found by the file's end. After a kill the one written before may still
+            // lie here and be longer: the log knows append times less finely than it did.
+            if file.len()? > to {
+                file.truncate(to)?;
+            }
             self.note_written(partition.id(), base, Written { from: position, to });
         }
         Ok(())

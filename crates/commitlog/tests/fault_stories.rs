@@ -127,6 +127,29 @@ fn writeback_error_rebuilds_segment_from_log() {
 }
 
 #[test]
+fn a_footer_written_again_after_a_kill_ends_its_segment() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    // At the log's resolution of 1,024 ms two of these instants are one: a pair of append times less.
+    let instant = |at: i64| 1_024_000 + at * 1_000;
+    for at in 0..20 {
+        let bytes = Spec::new(1, 600, 1).bytes();
+        let appended = partition.append(&view(&bytes), LEADER, instant(at));
+        let lsn = appended.expect("append").lsn;
+        store.wait_durable(lsn).expect("durable");
+    }
+    // The process is killed and the machine lives: the page cache has all that was written.
+    let (_, store) = reopened(&sim, sim.disk.process_crash_image(2), 2);
+    let partition = store.partition(&key(0)).expect("there");
+    for at in 0..20 {
+        let told = partition.append_time_ms(Offset(at)).expect("known");
+        let early = instant(at) - told;
+        assert!((0..2_048).contains(&early), "offset {at}: {early} ms early");
+    }
+}
+
+#[test]
 fn segment_write_that_meets_a_full_disk_loses_nothing() {
     let sim = World::sim(1);
     let store = open(&sim.world);
