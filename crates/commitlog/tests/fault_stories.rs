@@ -131,8 +131,9 @@ fn a_footer_written_again_after_a_kill_ends_its_segment() {
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
-    // At the log's resolution of 1,024 ms two of these instants are one: a pair of append times less.
-    let instant = |at: i64| 1_024_000 + at * 1_000;
+    // At the log's resolution of 1,024 ms those of offsets 8 and 9, in the second segment, are one
+    // instant: a pair of append times less.
+    let instant = |at: i64| 1_024_000 + (at - 8) * 1_000;
     for at in 0..20 {
         let bytes = Spec::new(1, 600, 1).bytes();
         let appended = partition.append(&view(&bytes), LEADER, instant(at));
