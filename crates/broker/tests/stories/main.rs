@@ -8,7 +8,10 @@ mod admin_cluster;
 mod admin_configs;
 mod admin_logs;
 mod admin_topics;
+mod allocations;
 mod connections;
+#[path = "../../../wire/tests/bytes/counting.rs"]
+mod counting;
 mod every_version;
 mod fetching;
 mod frames;
