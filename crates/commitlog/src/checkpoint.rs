@@ -73,6 +73,7 @@ impl Shared {
         let (boundary, dirty) = self.staging.lock().end_period();
         let known = crate::read_lock(&self.meta).manifest.replay_from.0;
         if dirty.is_empty() && boundary < known && lock(&self.broken).is_empty() {
+            self.free_slots(boundary);
             return Ok(());
         }
         let done = self.checkpoint_at(boundary, &dirty);

@@ -22,7 +22,7 @@ use crate::ids::{Lsn, PartitionId};
 use crate::lock;
 use crate::partition::{Partition, wake};
 use crate::segment::{segment_dir, segment_path};
-use crate::slot::{Place, Slots};
+use crate::slot::{Place, Slots, create_slot};
 use crate::staging::{Group, GroupEntry, PartKind};
 use crate::store::Shared;
 use crate::upkeep::Written;
@@ -130,6 +130,8 @@ impl Shared {
             }
             self.metrics.log_full.add(1);
             self.request_checkpoint();
+            // At the very first start the other slots may not be made yet.
+            self.upkeep_signal.raise();
             return Turn::LogFull;
         };
         let flags = if place.first { FIRST_OF_SLOT } else { 0 };
@@ -149,6 +151,14 @@ impl Shared {
             self.metrics.flush_failures.add(1);
             tracing::error!(%error, lsn, "log flush failed: moving the group to a fresh slot");
             let flags = FIRST_OF_SLOT | CONTINUES_RETIRED;
+            if core.slots.free() == 0 {
+                // Only the first slot of a new directory is made yet.
+                let number = core.slots.unused_number();
+                match create_slot(&*self.world.disk, number, self.config.slot_bytes) {
+                    Ok(file) => core.slots.add(number, file, None),
+                    Err(error) => tracing::error!(%error, "no slot can be made"),
+                }
+            }
             let Some((place, retired)) = core.slots.place_after_failure(bytes, lsn) else {
                 self.die(format!("log flush failed and no slot is free: {error}"));
                 return Turn::Dead;
@@ -176,7 +186,8 @@ impl Shared {
         core.last_write = self.world.clock.now();
         self.metrics.groups.add(1);
         self.metrics.log_bytes.add(bytes);
-        if core.slots.half_used(self.config.slots) {
+        // What was staged when the log filled up may have taken the slots that were freed since.
+        if core.stalled || core.slots.half_used(self.config.slots) {
             self.request_checkpoint();
         }
         let mut applied = lock(&self.applying);
@@ -430,7 +441,6 @@ impl Shared {
                 Some(Turn::Wrote | Turn::Dead) => continue,
                 Some(Turn::LogFull) => {
                     full += 1;
-                    // At the very first start the other slots may not be made yet.
                     let mut made = false;
                     while self.make_slot() {
                         made = true;

@@ -218,9 +218,10 @@ impl Slots {
         self.free() > RESERVED
     }
 
-    /// Numbers in use.
-    pub fn numbers(&self) -> Vec<u32> {
-        self.slots.iter().map(|slot| slot.number).collect()
+    /// The lowest number that no slot has.
+    pub fn unused_number(&self) -> u32 {
+        let taken = |number| self.slots.iter().any(|slot| slot.number == number);
+        (0..).find(|number| !taken(*number)).unwrap_or(0)
     }
 
     /// Whether it is time for a checkpoint: half of the log is used.

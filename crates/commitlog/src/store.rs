@@ -271,6 +271,7 @@ impl LogStore {
         let (normal, idle) = (Priority::Normal, Priority::Idle);
         let upkeep = UpkeepLoop {
             shared: s(),
+            begun: false,
             last_groups: 0,
         };
         let workers = vec![

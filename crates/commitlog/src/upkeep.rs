@@ -18,6 +18,8 @@ use crate::store::Shared;
 const TRICKLE_BYTES_MIN: u64 = 16 << 10;
 const TRICKLE_AGE_MIN: Duration = Duration::from_secs(1);
 const PAGE: u64 = 4096;
+/// Time from the start to the first look: the first requests have the disk for themselves.
+const FIRST_LOOK_AFTER: Duration = Duration::from_millis(250);
 /// Time between two looks at space, slots and buffers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that vanish from a file at once: discarding mounts stall on one big unlink.
@@ -140,11 +142,10 @@ impl Shared {
     pub fn make_slot(&self) -> bool {
         let missing = {
             let core = lock(&self.writer);
-            let known = core.slots.numbers();
             if core.slots.count() >= self.config.slots as usize {
                 return false;
             }
-            (0..).find(|number| !known.contains(number)).unwrap_or(0)
+            core.slots.unused_number()
         };
         match create_slot(&*self.world.disk, missing, self.config.slot_bytes) {
             Ok(file) => {
@@ -224,6 +225,7 @@ impl Worker for TrickleLoop {
 /// Slots, files, space and buffers.
 pub(crate) struct UpkeepLoop {
     pub shared: Arc<Shared>,
+    pub begun: bool,
     pub last_groups: u64,
 }
 
@@ -232,6 +234,9 @@ impl Worker for UpkeepLoop {
         let shared = &self.shared;
         if shared.is_closing() {
             return Next::Done;
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            return Next::WaitFor(FIRST_LOOK_AFTER);
         }
         if shared.make_slot() {
             return Next::Again;

@@ -419,3 +419,27 @@ fn damaged_newest_manifest_falls_back_to_the_one_before() {
     let partition = store.partition(&key(0)).expect("there");
     assert_eq!(tags(&partition), (0..22).collect::<Vec<u8>>());
 }
+
+#[test]
+fn a_log_that_fills_up_before_its_slots_are_made_goes_on() {
+    for seed in 0..30 {
+        let sim = World::sim(seed);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        let bytes = Spec::new(1, 3_000, 1).bytes();
+        let (mut appended, mut refused) = (0, 0);
+        // Three times what the log holds.
+        while appended < 3 * 4 * 64 / 3 {
+            match partition.append(&view(&bytes), LEADER, 0) {
+                Ok(_) => appended += 1,
+                Err(AppendError::StagingFull) => {
+                    refused += 1;
+                    assert!(refused < 10_000, "seed {seed}: stuck after {appended}");
+                    sim.spawn.run_for(Duration::from_millis(1));
+                }
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        assert!(refused > 0);
+    }
+}

@@ -23,6 +23,8 @@ use crate::disk::{
 const SLICES_MAX: usize = 1024;
 /// Zeros written per call: large enough to be cheap, small enough to be no burst of memory.
 const ZEROS_BYTES: usize = 1 << 20;
+/// Zeros between two syncs.
+const ZEROS_SYNC_BYTES: u64 = 4 << 20;
 /// The scratch file of [`Disk::probe`].
 const PROBE_PATH: &str = ".probe";
 /// Writes whose median is the probe's latency.
@@ -535,8 +537,12 @@ impl File for RealFile {
             let count = (length - position).min(ZEROS_BYTES as u64);
             self.write_all(&zeros[..count as usize], position, OPERATION)?;
             position += count;
+            // In steps: whoever else syncs on this disk waits for what is in its queue.
+            if position.is_multiple_of(ZEROS_SYNC_BYTES) {
+                self.sync_data()?;
+            }
         }
-        rustix::fs::fdatasync(&self.descriptor).map_err(|errno| self.failed(OPERATION, errno))?;
+        self.sync_data()?;
         // The zeros are of no use in the cache, and direct writes would have to evict them.
         self.advise(0, length, Advice::DontNeed)
     }
