@@ -76,5 +76,4 @@ fn no_record_costs_an_allocation_on_produce_and_fetch() {
             "{few} allocations for few records, {many} for many in as many bytes"
         );
     }
-    println!("produce, fetch: {few:?} for 40 records a batch, {many:?} for 2,000");
 }
