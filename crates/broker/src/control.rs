@@ -134,6 +134,10 @@ impl Cluster {
     pub fn start_following(&self) -> Result<(), LogError> {
         let state = self.state();
         self.partitions.follow_image(&state)?;
+        // Replayed deletions are forgotten once more, for the last run may have ended before it
+        // did; but the offsets of a topic that was made anew since are its own.
+        self.deleted()
+            .retain(|(name, _)| state.topic(name).is_none());
         self.following.store(true, Ordering::Release);
         Ok(())
     }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
 use coordinator::{
-    Caller, Counts, Effects, GroupRequest, GroupResponse, Now, RecordOrigin, Settings, Shard,
-    Token, shard_of_group,
+    Caller, Counts, Effects, GroupRequest, GroupResponse, Now, Record, RecordOrigin, Settings,
+    Shard, Token, shard_of_group,
 };
 use metadata::config::StaticConfig;
 use metadata::{Command, Refusal};
@@ -45,6 +45,11 @@ const LOAD_BYTES: u32 = 1 << 20;
 /// a mirrored topic's may be.
 const UNFOLDED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of a batch of group records at most. Kafka bounds its own by the topic's
+/// `max.message.bytes`, 1 MiB unless an operator says otherwise, and whoever copies the topic
+/// counts on it. One record that is larger stands alone in its batch.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+
 /// Pause before effects that met a full staging buffer, or a log that is not durable up to its
 /// end, are looked at again.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
@@ -52,11 +57,17 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// An answer, and what must be durable before it leaves.
 type Given = (GroupResponse, Option<Lsn>);
 
+/// Deleted partitions: topic and number of each.
+type Deleted = Vec<(Arc<str>, i32)>;
+
 /// The shards of this node.
 pub struct GroupHost {
     partitions: i32,
     settings: Settings,
     shards: Mutex<BTreeMap<i32, Arc<Host>>>,
+    /// Deleted partitions whose offsets a shard has still to forget, because it is loading or
+    /// holds effects back. Not part of the shard, so that one that ends leaves them to the next.
+    to_forget: Mutex<BTreeMap<i32, Deleted>>,
     tokens: AtomicU64,
     /// Rung when some shard wants to be called earlier than the timer task knows.
     bell: Bell,
@@ -75,10 +86,17 @@ struct HostState {
     shard: Option<Shard>,
     /// Who waits for which answer.
     waiting: BTreeMap<Token, oneshot::Sender<Given>>,
-    /// Effects that met a full staging buffer. While there are any, the shard is not called.
-    held: Option<Effects>,
+    /// What met a full staging buffer. While there is any, the shard is not called.
+    held: Option<Held>,
     /// The last append; answers without records wait for it.
     applied: Lsn,
+}
+
+/// Effects on their way into the log.
+struct Held {
+    effects: Effects,
+    /// How many of the records are appended and applied.
+    done: usize,
 }
 
 /// What became of a request to a shard.
@@ -115,6 +133,7 @@ impl GroupHost {
                 ..defaults
             },
             shards: Mutex::default(),
+            to_forget: Mutex::default(),
             tokens: AtomicU64::new(0),
             bell: Bell::new(),
             armed: AtomicU64::new(u64::MAX),
@@ -225,7 +244,7 @@ impl GroupHost {
         request: &GroupRequest,
     ) -> HandIn {
         let mut state = host.lock();
-        if !host.flush_held(node, &mut state) {
+        if !host.catch_up(node, &mut state) {
             return HandIn::Later;
         }
         let Some(shard) = &mut state.shard else {
@@ -235,7 +254,7 @@ impl GroupHost {
         let (sender, answer) = oneshot::channel();
         state.waiting.insert(token, sender);
         host.carry_out(node, &mut state, effects);
-        self.note_deadline(state.shard.as_ref());
+        self.note_deadline(&state);
         HandIn::Taken(answer)
     }
 
@@ -262,17 +281,27 @@ impl GroupHost {
         }
     }
 
-    /// Forgets the offsets of deleted partitions, in every loaded shard.
+    /// Forgets the offsets of deleted partitions, in every shard this node has: one that was not
+    /// asked for anything yet is loaded, or a topic of the same name would begin at them.
     pub fn partitions_deleted(&self, node: &Arc<Node>, gone: &[(Arc<str>, i32)]) {
-        for host in self.hosts() {
-            let mut state = host.lock();
-            if host.flush_held(node, &mut state)
-                && let Some(shard) = &mut state.shard
-            {
-                let effects = shard.partitions_deleted(gone);
-                host.carry_out(node, &mut state, effects);
+        for partition in self.led_partitions(node) {
+            self.to_forget()
+                .entry(partition)
+                .or_default()
+                .extend_from_slice(gone);
+            // A shard that cannot be had belongs to another node by now, and so do its offsets.
+            if let Ok(host) = self.host(node, partition) {
+                let mut state = host.lock();
+                host.catch_up(node, &mut state);
+                self.note_deadline(&state);
             }
         }
+    }
+
+    fn to_forget(&self) -> MutexGuard<'_, BTreeMap<i32, Deleted>> {
+        self.to_forget
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn replica(&self, node: &Node, partition: i32) -> Result<Arc<Replica>, ErrorCode> {
@@ -344,10 +373,12 @@ impl GroupHost {
         }
     }
 
-    fn note_deadline(&self, shard: Option<&Shard>) {
-        if let Some(deadline) = shard.and_then(Shard::deadline)
-            && deadline.0 < self.armed.load(Ordering::Acquire)
-        {
+    /// Calls the timer task if it would come too late for this shard.
+    fn note_deadline(&self, state: &HostState) {
+        let deadline = state.shard.as_ref().and_then(Shard::deadline);
+        let early = deadline.is_some_and(|at| at.0 < self.armed.load(Ordering::Acquire));
+        // What is held back is tried again by the timer task, if no request comes before it.
+        if early || state.held.is_some() {
             self.bell.ring();
         }
     }
@@ -401,7 +432,7 @@ impl Host {
     /// Does what is due; when to come back.
     fn tick(&self, node: &Node) -> Option<Instant> {
         let mut state = self.lock();
-        if !self.flush_held(node, &mut state) {
+        if !self.catch_up(node, &mut state) {
             return Some(node.world.clock.now().after(RETRY_PAUSE));
         }
         let now = now(node);
@@ -420,9 +451,18 @@ impl Host {
             .map(|deadline| Instant(deadline.0))
     }
 
-    /// Carries out effects that were held, if any. Whether none are left.
-    fn flush_held(&self, node: &Node, state: &mut HostState) -> bool {
-        if let Some(effects) = state.held.take() {
+    /// Does what was left over: effects that were held, then partitions to forget. Whether nothing
+    /// is left that has to come before the next request.
+    fn catch_up(&self, node: &Node, state: &mut HostState) -> bool {
+        if let Some(held) = state.held.take() {
+            self.go_on(node, state, held);
+        }
+        if state.held.is_none()
+            && let Some(shard) = &mut state.shard
+            && !shard.is_loading()
+            && let Some(gone) = node.groups.to_forget().remove(&self.replica.key.partition)
+        {
+            let effects = shard.partitions_deleted(&gone);
             self.carry_out(node, state, effects);
         }
         state.held.is_none()
@@ -430,55 +470,49 @@ impl Host {
 
     /// Appends, applies, answers: the host's part of the shard's contract.
     fn carry_out(&self, node: &Node, state: &mut HostState, effects: Effects) {
-        if !effects.records.is_empty() {
-            match self.append(node, &effects) {
+        self.go_on(node, state, Held { effects, done: 0 });
+    }
+
+    /// Carries out what is left, a batch at a time; holds the rest if the log has no room.
+    fn go_on(&self, node: &Node, state: &mut HostState, mut held: Held) {
+        // The cuts are the same each time, so what is done is a number of whole batches.
+        let mut skip = held.done;
+        let mut stopped = None;
+        for batch in held.effects.batches(BATCH_BYTES_MAX) {
+            if skip >= batch.len() {
+                skip -= batch.len();
+                continue;
+            }
+            match self.append(node, batch) {
                 Ok((base, lsn)) => {
                     state.applied = lsn;
-                    let Some(shard) = &mut state.shard else {
-                        return;
-                    };
-                    for (at, record) in effects.records.iter().enumerate() {
-                        let origin = RecordOrigin {
-                            offset: base.0.saturating_add(at as i64),
-                            producer_id: None,
-                        };
-                        if let Err(error) =
-                            shard.apply(origin, &record.key, record.value.as_deref())
-                        {
-                            tracing::error!(%error, "a coordinator's own record cannot be read");
-                        }
-                    }
-                }
-                Err(AppendError::StagingFull) => {
-                    state.held = Some(effects);
-                    return;
+                    state.apply(base, batch);
+                    held.done += batch.len();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, partition = %self.replica.key, "group records not appended");
-                    let Some(shard) = state.shard.take() else {
-                        return;
-                    };
-                    let told = match error {
-                        AppendError::NotLeader => ErrorCode::NotLeaderOrFollower,
-                        AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
-                        _ => ErrorCode::KafkaStorageError,
-                    };
-                    for (token, response) in shard.append_failed(effects, told) {
-                        state.give(token, response);
-                    }
-                    return;
+                    stopped = Some(error);
+                    break;
                 }
             }
         }
-        for (token, response) in effects.replies {
-            state.give(token, response);
+        match stopped {
+            None => {
+                for (token, response) in held.effects.replies {
+                    state.give(token, response);
+                }
+            }
+            Some(AppendError::StagingFull) => state.held = Some(held),
+            Some(error) => {
+                tracing::warn!(%error, partition = %self.replica.key, "group records not appended");
+                state.fail(held.effects, &error);
+            }
         }
     }
 
-    fn append(&self, node: &Node, effects: &Effects) -> Result<(Offset, Lsn), AppendError> {
+    fn append(&self, node: &Node, records: &[Record]) -> Result<(Offset, Lsn), AppendError> {
         let now_ms = node.world.clock.wall_ms();
         let mut builder = BatchBuilder::new();
-        for record in &effects.records {
+        for record in records {
             builder.append(&NewRecord {
                 timestamp: now_ms,
                 key: Some(&record.key),
@@ -513,6 +547,37 @@ impl Host {
 }
 
 impl HostState {
+    /// Takes in records that were appended from `base` on.
+    fn apply(&mut self, base: Offset, records: &[Record]) {
+        let Some(shard) = &mut self.shard else {
+            return;
+        };
+        for (at, record) in records.iter().enumerate() {
+            let origin = RecordOrigin {
+                offset: base.0.saturating_add(at as i64),
+                producer_id: None,
+            };
+            if let Err(error) = shard.apply(origin, &record.key, record.value.as_deref()) {
+                tracing::error!(%error, "a coordinator's own record cannot be read");
+            }
+        }
+    }
+
+    /// Ends the shard over an append that failed; everybody who waits is told.
+    fn fail(&mut self, effects: Effects, error: &AppendError) {
+        let Some(shard) = self.shard.take() else {
+            return;
+        };
+        let told = match error {
+            AppendError::NotLeader => ErrorCode::NotLeaderOrFollower,
+            AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
+            _ => ErrorCode::KafkaStorageError,
+        };
+        for (token, response) in shard.append_failed(effects, told) {
+            self.give(token, response);
+        }
+    }
+
     fn give(&mut self, token: Token, response: GroupResponse) {
         if let Some(waiting) = self.waiting.remove(&token) {
             let after = (self.applied > Lsn::ZERO).then_some(self.applied);

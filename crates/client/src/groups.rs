@@ -1,6 +1,7 @@
 //! Consumer groups as an outsider sees them: which there are, who is in them, what is committed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use wire::ApiKey;
 use wire::ids::TopicId;
@@ -9,6 +10,14 @@ use wire::protocol_metadata::Assignment;
 
 use crate::cluster::Client;
 use crate::error::{ClientError, check};
+
+/// Tries of a question to a coordinator that is loading or moving. With the pauses below a caller
+/// waits about a quarter of a minute; what takes longer to load, an operator should see.
+const COORDINATOR_TRIES_MAX: u32 = 20;
+/// Pause after the first try; each further one is twice as long, up to the next constant.
+const COORDINATOR_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between two tries.
+const COORDINATOR_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// One line of the list of groups.
 #[derive(Debug, Clone)]
@@ -51,6 +60,11 @@ impl Client {
     /// # Errors
     /// No broker answers, or it refuses.
     pub async fn groups(&mut self) -> Result<Vec<GroupListing>, ClientError> {
+        self.patiently(async |client| client.list_groups_once().await)
+            .await
+    }
+
+    async fn list_groups_once(&mut self) -> Result<Vec<GroupListing>, ClientError> {
         let mut groups = Vec::new();
         self.topics(Some(&[])).await?;
         for broker in self.broker_ids() {
@@ -70,6 +84,11 @@ impl Client {
     /// # Errors
     /// The coordinator's refusal.
     pub async fn describe_group(&mut self, id: &str) -> Result<GroupView, ClientError> {
+        self.patiently(async |client| client.describe_group_once(id).await)
+            .await
+    }
+
+    async fn describe_group_once(&mut self, id: &str) -> Result<GroupView, ClientError> {
         let coordinator = self.coordinator(id).await?;
         let request = describe_groups::Request {
             groups: vec![text(id)],
@@ -100,11 +119,37 @@ impl Client {
         })
     }
 
-    /// Every offset a group has committed, by topic and partition.
+    /// Every offset a group has committed, by topic and partition. Waits for a coordinator that is
+    /// still loading the group.
     ///
     /// # Errors
     /// The coordinator's refusal.
     pub async fn committed_offsets(
+        &mut self,
+        id: &str,
+    ) -> Result<BTreeMap<(String, i32), i64>, ClientError> {
+        self.patiently(async |client| client.committed_offsets_once(id).await)
+            .await
+    }
+
+    /// Asks again while a coordinator says that it is loading, moving or not there yet.
+    async fn patiently<T>(
+        &mut self,
+        mut ask: impl AsyncFnMut(&mut Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let mut pause = COORDINATOR_PAUSE_MIN;
+        for _ in 1..COORDINATOR_TRIES_MAX {
+            match ask(self).await {
+                Err(ClientError::Server { code, .. }) if code.is_retriable() => {}
+                outcome => return outcome,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(COORDINATOR_PAUSE_MAX);
+        }
+        ask(self).await
+    }
+
+    async fn committed_offsets_once(
         &mut self,
         id: &str,
     ) -> Result<BTreeMap<(String, i32), i64>, ClientError> {

@@ -9,9 +9,6 @@ use client::{At, Consumer, Record, TopicView};
 
 use crate::stage::{Door, pause};
 
-/// Tries of what a node may refuse for a while behind its start.
-const TRIES_MAX: usize = 200;
-
 /// Whose record, and which of his.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
@@ -300,15 +297,8 @@ async fn check_commits(
         .map(|(group, _)| group.clone())
         .collect();
     for group in groups {
-        let mut found = client.committed_offsets(&group).await;
-        for _ in 0..TRIES_MAX {
-            // The coordinator replays its log first.
-            match &found {
-                Err(error) if error.is_retriable() => pause(10).await,
-                _ => break,
-            }
-            found = client.committed_offsets(&group).await;
-        }
+        // The coordinator replays its log first; our client waits for that by itself.
+        let found = client.committed_offsets(&group).await;
         let found = found.unwrap_or_else(|error| panic!("offsets of {group}: {error}"));
         let mut ledger = this.borrow_mut();
         for ((_, place), setting) in ledger

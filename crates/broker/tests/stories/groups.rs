@@ -7,8 +7,8 @@ use wire::ErrorCode;
 use wire::messages::join_group::JoinGroupRequestProtocol;
 use wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::messages::{
-    describe_groups, find_coordinator, heartbeat, join_group, list_groups, offset_commit,
-    offset_fetch, sync_group, text,
+    delete_groups, delete_topics, describe_groups, find_coordinator, heartbeat, join_group,
+    list_groups, offset_commit, offset_fetch, sync_group, text,
 };
 
 use crate::stage::{Client, Stage, sleep};
@@ -230,5 +230,136 @@ fn a_member_that_waits_does_not_hold_up_the_end_of_its_broker() {
     sim.block_on(async {
         let (_, answer) = waiting.answer::<join_group::Request>(5).await;
         assert_eq!(answer.error_code, ErrorCode::NotCoordinator.code());
+    });
+}
+
+const MANY: i32 = 4_500;
+
+/// A commit to many partitions, whose records are more than the log takes in at once.
+fn large_commit(group: &str, topic: &str) -> offset_commit::Request {
+    let mut request = commit(-1, "", topic, 1);
+    request.group_id = text(group);
+    let one = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = (0..MANY)
+        .map(|partition| OffsetCommitRequestPartition {
+            partition_index: partition,
+            ..one.clone()
+        })
+        .collect();
+    request
+}
+
+/// Sizes of the batches in the partitions of the offsets topic.
+fn group_batches(stage: &Stage) -> Vec<usize> {
+    let replicas = stage.broker.node().partitions.all();
+    let offsets = replicas
+        .iter()
+        .filter(|replica| &*replica.topic == "__consumer_offsets");
+    let mut sizes = Vec::new();
+    for replica in offsets {
+        let mut from = replica.log.offsets().log_start;
+        let bound = commitlog::ReadBound::HighWatermark;
+        while let Some(file) = {
+            let slice = replica.log.read(from, 1, true, bound).unwrap();
+            from = slice.next_offset;
+            slice.file.filter(|file| file.length > 0)
+        } {
+            sizes.push(file.length as usize);
+        }
+    }
+    sizes
+}
+
+#[test]
+fn more_group_records_than_a_batch_takes_become_several_batches() {
+    // The staging buffers take two of them at once: the rest is held back and goes on by itself.
+    let stage = Stage::new();
+    let (group, topic) = ("g".repeat(200), "t".repeat(240));
+    stage.play(async {
+        let mut client = stage.connect().await;
+        client.topic_of(&topic, MANY).await;
+        coordinator(&mut client).await;
+        let begun = stage.sim.world.clock.now();
+        let committed = client.ask(8, &large_commit(&group, &topic)).await;
+        let partitions = &committed.topics[0].partitions;
+        assert_eq!(partitions.len(), MANY as usize);
+        assert!(partitions.iter().all(|one| one.error_code == 0));
+        let delete = delete_groups::Request {
+            groups_names: vec![text(&group)],
+            ..Default::default()
+        };
+        let deleted = client.ask(2, &delete).await;
+        assert_eq!(deleted.results[0].error_code, 0);
+        let mut left = fetch();
+        left.group_id = text(&group);
+        left.topics = None;
+        assert!(client.ask(5, &left).await.topics.is_empty());
+        let took = stage.sim.world.clock.now().since(begun);
+        assert!(took < Duration::from_secs(60), "virtual time");
+    });
+    let sizes = group_batches(&stage);
+    assert!(sizes.len() >= 6, "{sizes:?}");
+    assert!(
+        sizes.iter().all(|size| *size <= 1 << 20),
+        "each within the topic's max.message.bytes: {sizes:?}"
+    );
+}
+
+#[test]
+fn offsets_of_a_deleted_topic_are_forgotten_by_a_shard_nobody_has_asked_yet() {
+    let stage = Stage::new();
+    stage.play(async {
+        let mut client = stage.connect().await;
+        client.topic("t").await;
+        client.topic("kept").await;
+        coordinator(&mut client).await;
+        client.ask(8, &commit(-1, "", "t", 42)).await;
+        client.ask(8, &commit(-1, "", "kept", 7)).await;
+    });
+    let Stage { sim, broker } = stage;
+    broker.drain(Duration::from_secs(1)).unwrap();
+    let stage = Stage::on(sim.restart_after_power_cut(6), |_| {});
+    let all = offset_fetch::Request {
+        topics: None,
+        ..fetch()
+    };
+    let committed = async |client: &mut Client| {
+        for _ in 0..100 {
+            let fetched = client.ask(5, &all).await;
+            if fetched.error_code == 0 {
+                return fetched
+                    .topics
+                    .iter()
+                    .map(|topic| (topic.name.to_string(), topic.partitions[0].committed_offset))
+                    .collect::<Vec<_>>();
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the group did not load");
+    };
+    stage.play(async {
+        let mut client = stage.connect().await;
+        let delete = delete_topics::Request {
+            topic_names: vec![text("t")],
+            timeout_ms: 1000,
+            ..Default::default()
+        };
+        let deleted = client.ask(5, &delete).await;
+        assert_eq!(deleted.responses[0].error_code, 0);
+        // Made anew under its name, it does not inherit them.
+        client.topic("t").await;
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(committed(&mut client).await, [("kept".to_owned(), 7)]);
+        client.ask(8, &commit(-1, "", "t", 5)).await;
+    });
+    // And a restart, which replays the deletion, leaves the new topic's offsets alone.
+    let Stage { sim, broker } = stage;
+    broker.drain(Duration::from_secs(1)).unwrap();
+    let stage = Stage::on(sim.restart_after_power_cut(7), |_| {});
+    stage.play(async {
+        let mut client = stage.connect().await;
+        sleep(Duration::from_millis(100)).await;
+        let expected = [("kept".to_owned(), 7), ("t".to_owned(), 5)];
+        assert_eq!(committed(&mut client).await, expected);
     });
 }

@@ -180,10 +180,19 @@ impl Client {
 
     /// Creates a topic with settings of its own.
     pub async fn topic_with(&mut self, name: &str, settings: &[(&str, &str)]) {
+        self.create(name, 1, settings).await;
+    }
+
+    /// Creates a topic of many partitions.
+    pub async fn topic_of(&mut self, name: &str, partitions: i32) {
+        self.create(name, partitions, &[]).await;
+    }
+
+    async fn create(&mut self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let request = create_topics::Request {
             topics: vec![create_topics::CreatableTopic {
                 name: text(name),
-                num_partitions: 1,
+                num_partitions: partitions,
                 replication_factor: 1,
                 configs: settings
                     .iter()
