@@ -255,6 +255,7 @@ impl Plan {
             let answer = match part.read(self, found.bytes) {
                 Ok(answer) => answer,
                 Err(error) => {
+                    let error = part.explained(context, version, error);
                     context.reactor.counters.fetch_failed();
                     // rule F12
                     let told = match error {
@@ -331,6 +332,23 @@ impl Part {
             diverging: None,
             urgent: cut_by_segment,
         })
+    }
+
+    /// Why a partition that was found when the request came does not lead here any more: it may
+    /// have been deleted while the fetch waited. Like Kafka, which looks names up only when a
+    /// request comes in, that is told as an unknown partition even to who asked by topic id.
+    fn explained(&self, context: &Context, version: i16, error: ErrorCode) -> ErrorCode {
+        if error != ErrorCode::NotLeaderOrFollower || self.replica.is_err() {
+            return error;
+        }
+        let (topic, id) = (self.topic.as_str(), self.topic_id);
+        let image = context.node.image();
+        match find(context, &image, version, topic, id, self.asked.partition) {
+            Err(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition) => {
+                ErrorCode::UnknownTopicOrPartition
+            }
+            _ => error,
+        }
     }
 
     // rule F7

@@ -258,7 +258,7 @@ impl Partition {
     pub fn on_advance(&self, waiter: Weak<dyn AdvanceWaiter>) {
         let mut state = self.state();
         if let Ok(live) = state.touch(self) {
-            live.waiters.push(waiter);
+            push_waiter(&mut live.waiters, waiter);
         }
     }
 
@@ -401,6 +401,17 @@ impl Partition {
             woken.extend(state.raise_watermark(mark.offset));
         }
     }
+}
+
+/// Adds a waiter. Connections that ended leave dead entries behind, and an idle partition wakes
+/// nobody who could clear them away: that is done when the list would have to grow, and leaves it
+/// half empty, so that it costs nothing on the whole and the dead never outnumber the living.
+fn push_waiter(waiters: &mut Vec<Weak<dyn AdvanceWaiter>>, waiter: Weak<dyn AdvanceWaiter>) {
+    if waiters.len() == waiters.capacity() {
+        waiters.retain(|waiter| waiter.strong_count() > 0);
+        waiters.reserve(waiters.len() + 1);
+    }
+    waiters.push(waiter);
 }
 
 /// Tells waiters, under no lock.
@@ -940,5 +951,33 @@ impl State {
         let (lsn, _) = staging.push(partition, &mut live.hint, header, body, effect);
         self.last_lsn = lsn;
         Ok(lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Connection;
+
+    impl AdvanceWaiter for Connection {
+        fn advanced(&self) {}
+    }
+
+    #[test]
+    fn waiters_of_dead_connections_do_not_collect_on_an_idle_partition() {
+        let mut waiters = Vec::new();
+        let living: Vec<Arc<dyn AdvanceWaiter>> =
+            (0..20).map(|_| Arc::new(Connection) as _).collect();
+        for waiter in &living {
+            push_waiter(&mut waiters, Arc::downgrade(waiter));
+        }
+        for _ in 0..10_000 {
+            let gone: Arc<dyn AdvanceWaiter> = Arc::new(Connection);
+            push_waiter(&mut waiters, Arc::downgrade(&gone));
+        }
+        assert!(waiters.len() <= 4 * living.len(), "{}", waiters.len());
+        let alive = waiters.iter().filter(|one| one.strong_count() > 0).count();
+        assert_eq!(alive, living.len());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::ErrorCode;
 use wire::messages::fetch::{self, FetchTopic};
-use wire::messages::{offset_for_leader_epoch, text};
+use wire::messages::{delete_topics, offset_for_leader_epoch, text};
 
 use crate::frames::{
     FETCH, fetch, fetch_partition, fetch_request, produce, produce_request, values,
@@ -165,6 +165,42 @@ fn a_long_poll_gives_way_to_the_request_behind_it() {
         let (_, answer) = client.answer::<wire::messages::produce::Request>(9).await;
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
         assert!(before.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn a_long_poll_on_a_topic_that_is_deleted_ends_at_once() {
+    // rules F4 and F10
+    let stage = Stage::new();
+    stage.play(async {
+        for version in [FETCH, 17] {
+            let mut reader = stage.connect().await;
+            reader.topic("t").await;
+            let mut request = fetch_request("t", 0);
+            request.max_wait_ms = 600_000;
+            request.replica_state.replica_id = -1;
+            let id = stage.broker.node().image().topic("t").unwrap().id;
+            request.topics[0].topic_id = id.into();
+            let before = tokio::time::Instant::now();
+            reader.send_request(version, &request).await;
+            sleep(Duration::from_millis(200)).await;
+            let mut admin = stage.connect().await;
+            let delete = delete_topics::Request {
+                topic_names: vec![text("t")],
+                timeout_ms: 1000,
+                ..Default::default()
+            };
+            let deleted = admin.ask(5, &delete).await;
+            assert_eq!(deleted.responses[0].error_code, 0);
+            let (_, answer) = reader.answer::<fetch::Request>(version).await;
+            let told = answer.responses[0].partitions[0].error_code;
+            assert_eq!(
+                told,
+                ErrorCode::UnknownTopicOrPartition.code(),
+                "v{version}"
+            );
+            assert!(before.elapsed() < Duration::from_secs(1), "virtual time");
+        }
     });
 }
 
