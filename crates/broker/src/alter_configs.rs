@@ -1,4 +1,4 @@
-//! AlterConfigs: the older call, which replaces all settings of a resource.
+//! AlterConfigs: the older call, which replaces all settings of a resource (rule M10).
 
 use std::collections::HashSet;
 
@@ -6,44 +6,36 @@ use metadata::{Change, Operation, Refusal};
 use wire::messages::alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, Request as Asked, Response,
 };
-use wire::messages::text;
 
-use crate::dispatch::{Context, Handled, Reply, Request};
-use crate::incremental_alter_configs::{change_resource, invalid, twice};
+use crate::config_change::{Mode, Outcome, Wanted, change_all, invalid};
+use crate::dispatch::{Context, Handled, Request};
 
-/// Replaces the settings of the resources one after the other (rule M10).
+/// Replaces the settings of the resources one after the other.
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
-    let context = context.clone();
-    Ok(Reply::later(async move {
-        let named = asked.resources.iter();
-        let twice = twice(named.map(|one| (one.resource_type, one.resource_name.as_str())));
-        let mut responses = Vec::with_capacity(asked.resources.len());
-        for resource in &asked.resources {
-            let named = (resource.resource_type, resource.resource_name.as_str());
-            let changes = if twice.contains(&named) {
-                Err(invalid("Each resource must appear at most once.".into()))
-            } else {
-                changes(resource)
-            };
-            let outcome =
-                change_resource(&context, named, true, changes, asked.validate_only).await;
-            let mut response = AlterConfigsResourceResponse {
-                resource_type: resource.resource_type,
-                resource_name: text(resource.resource_name.as_str()),
-                ..AlterConfigsResourceResponse::default()
-            };
-            if let Err(refusal) = outcome {
-                response.error_code = refusal.code.code();
-                response.error_message = Some(text(&refusal.message));
-            }
-            responses.push(response);
-        }
-        request.answer(&Response {
-            responses,
-            ..Response::default()
-        })
-    }))
+    let wanted = asked.resources.iter().map(|resource| Wanted {
+        kind: resource.resource_type,
+        name: resource.resource_name.clone(),
+        changes: changes(resource),
+    });
+    let (mode, wanted) = (Mode::Replace, wanted.collect());
+    change_all(context, request, mode, asked.validate_only, wanted, respond)
+}
+
+fn respond(outcomes: Vec<Outcome>) -> Response {
+    let responses = outcomes
+        .into_iter()
+        .map(|one| AlterConfigsResourceResponse {
+            error_code: one.error,
+            error_message: one.message,
+            resource_type: one.kind,
+            resource_name: one.name,
+            ..AlterConfigsResourceResponse::default()
+        });
+    Response {
+        responses: responses.collect(),
+        ..Response::default()
+    }
 }
 
 /// Everything is set; what is not named goes back to its default.

@@ -1,7 +1,5 @@
 //! CreatePartitions: a topic grows to a total number of partitions.
 
-use std::collections::BTreeMap;
-
 use metadata::{Command, Placement, Refusal, dry_run, place};
 use wire::ErrorCode;
 use wire::ids::BrokerId;
@@ -12,25 +10,19 @@ use wire::messages::text;
 
 use crate::create_topics::place_on;
 use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::mentions::Mentions;
 
 /// Grows the topics one after the other; each has its own answer (rule M10).
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut mentions = Mentions::of(asked.topics.iter().map(|topic| topic.name.as_str()));
+        let mut results = Vec::with_capacity(asked.topics.len());
         for topic in &asked.topics {
-            *counts.entry(topic.name.as_str().to_owned()).or_default() += 1;
-        }
-        let mut results = Vec::with_capacity(counts.len());
-        for topic in &asked.topics {
-            let outcome = match counts.remove(topic.name.as_str()) {
-                Some(1) => grow(&context, topic, asked.validate_only).await,
-                Some(_) => Err(Refusal {
-                    code: ErrorCode::InvalidRequest,
-                    message: "Duplicate topic name.".into(),
-                }),
-                // Its other occurrence has answered for both.
+            let outcome = match mentions.take(topic.name.as_str()) {
+                Some(Ok(())) => grow(&context, topic, asked.validate_only).await,
+                Some(Err(refusal)) => Err(refusal),
                 None => continue,
             };
             let mut result = CreatePartitionsTopicResult {

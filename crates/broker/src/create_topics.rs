@@ -14,6 +14,7 @@ use wire::messages::{Uuid, text};
 
 use crate::config_view::{shown_value, topic_layers};
 use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::mentions::Mentions;
 use crate::node::create_topic;
 
 /// `-1` asks for the broker's default (rule M9).
@@ -27,25 +28,15 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for topic in &asked.topics {
-            *counts.entry(topic.name.as_str().to_owned()).or_default() += 1;
-        }
-        let mut results = Vec::with_capacity(counts.len());
+        let mut mentions = Mentions::of(asked.topics.iter().map(|topic| topic.name.as_str()));
+        let mut results = Vec::with_capacity(asked.topics.len());
         for topic in &asked.topics {
             let name = topic.name.as_str();
-            match counts.remove(name) {
-                Some(1) => {
+            match mentions.take(name) {
+                Some(Ok(())) => {
                     results.push(create_one(&context, topic, asked.validate_only).await);
                 }
-                Some(_) => results.push(refused(
-                    name,
-                    Refusal {
-                        code: ErrorCode::InvalidRequest,
-                        message: "Duplicate topic name.".into(),
-                    },
-                )),
-                // Its other occurrence has answered for both.
+                Some(Err(refusal)) => results.push(refused(name, refusal)),
                 None => {}
             }
         }
