@@ -76,7 +76,7 @@ mod timer;
 pub use advertised::{Advertised, Surroundings};
 pub use close::CloseReason;
 pub use limits::Limits;
-pub use metrics::{ApiSnapshot, LATENCY_BUCKETS, Snapshot};
+pub use metrics::{ApiSnapshot, LATENCY_BUCKETS, PartitionCounts, Snapshot};
 pub use node::Node;
 pub use session::ListenerConfig;
 pub use start::{Broker, BrokerConfig, StartError};

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use commitlog::{StoreHealth, StoreMetrics};
+use coordinator::Counts;
 use wire::api::{ApiKey, TABLE};
 
 use crate::close::CloseReason;
@@ -212,6 +214,27 @@ pub struct Snapshot {
     pub request_bytes: u64,
     /// Times a connection waited for request bytes of others.
     pub permit_waits: u64,
+    /// The data directory.
+    pub store: StoreMetrics,
+    /// Whether the data directory takes writes.
+    pub health: StoreHealth,
+    /// Groups whose coordinator is here.
+    pub groups: Counts,
+    /// Partitions hosted here.
+    pub partitions: PartitionCounts,
+}
+
+/// Partitions by how they fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionCounts {
+    /// Hosted here.
+    pub hosted: u64,
+    /// Led from here.
+    pub led: u64,
+    /// Led from here, with fewer replicas in sync than there are.
+    pub under_replicated: u64,
+    /// Of the whole cluster, without a leader.
+    pub offline: u64,
 }
 
 impl Snapshot {

@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::dispatch::Context;
 use crate::group_host::GroupHost;
 use crate::limits::Limits;
-use crate::metrics::{Counters, Snapshot};
+use crate::metrics::{Counters, PartitionCounts, Snapshot};
 use crate::partitions::Partitions;
 use crate::permits::Permits;
 use crate::reactor::Doorstep;
@@ -299,7 +299,25 @@ impl Node {
         snapshot.connections = self.connections.load(Ordering::Relaxed) as u64;
         snapshot.request_bytes = self.permits.used() as u64;
         snapshot.permit_waits = self.permits.refusals();
+        snapshot.store = self.store.metrics();
+        snapshot.health = self.store.health();
+        snapshot.groups = self.groups.counts();
+        snapshot.partitions = self.partition_counts();
         snapshot
+    }
+
+    fn partition_counts(&self) -> PartitionCounts {
+        let image = self.image();
+        let mut counts = PartitionCounts::default();
+        for partition in image.topics().flat_map(|topic| topic.partitions.iter()) {
+            let led = partition.leader == Some(self.id);
+            let missing = partition.isr.len() < partition.replicas.len();
+            counts.hosted += u64::from(partition.replicas.contains(self.id));
+            counts.led += u64::from(led);
+            counts.under_replicated += u64::from(led && missing);
+            counts.offline += u64::from(partition.leader.is_none());
+        }
+        counts
     }
 }
 

@@ -239,6 +239,7 @@ impl Shared {
 
     /// Takes appends again if there is room.
     pub fn unstall(&self, core: &mut WriterCore) {
+        self.note_slots(core);
         if core.stalled && core.slots.has_room() {
             core.stalled = false;
             self.staging.stall(false);

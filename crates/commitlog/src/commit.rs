@@ -186,6 +186,7 @@ impl Shared {
         core.last_write = self.world.clock.now();
         self.metrics.groups.add(1);
         self.metrics.log_bytes.add(bytes);
+        self.note_slots(core);
         // What was staged when the log filled up may have taken the slots that were freed since.
         if core.stalled || core.slots.half_used(self.config.slots) {
             self.request_checkpoint();
@@ -228,7 +229,7 @@ impl Shared {
         for outcome in core.outcomes.drain(..) {
             match outcome {
                 GroupOutcome::Durable { lsn, flush_us } => {
-                    self.metrics.flush_us.add(u64::from(flush_us));
+                    self.metrics.flushed(flush_us);
                     self.flushed.store(lsn.0, Ordering::Release);
                 }
                 GroupOutcome::Failed { group, error } => return Err((group, error)),

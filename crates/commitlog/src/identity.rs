@@ -7,11 +7,13 @@
 
 use stdx::{Reader, Writer, crc32c};
 use wire::ids::TopicId;
-use world::disk::{DiskError, DiskResult};
+use world::disk::{DiskError, DiskLock, DiskResult};
 use world::{Disk, OpenMode, Random};
 
 use crate::settings::Identity;
 
+/// The lock of a data directory: whoever holds it has the directory open.
+pub(crate) const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const IDENTITY_NEW: &str = "identity.new";
 const CLEAN_STOP: &str = "clean-stop";
@@ -49,6 +51,15 @@ pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Option<DirectoryIdentity>
         return Ok(None);
     };
     decode_identity(&bytes).map(Some)
+}
+
+/// Takes the lock of a data directory that has an identity and that nobody has open; `None` for
+/// every other directory, which is left as it is. For whoever tidies up.
+pub fn claim_unused(disk: &dyn Disk) -> Option<Box<dyn DiskLock>> {
+    match read_identity(disk) {
+        Ok(Some(_)) => disk.lock(LOCK).ok(),
+        Ok(None) | Err(_) => None,
+    }
 }
 
 fn decode_identity(bytes: &[u8]) -> Result<DirectoryIdentity, IdentityError> {

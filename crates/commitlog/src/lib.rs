@@ -59,9 +59,10 @@ pub use block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockError, BlockHeader, check_
 pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use errors::{AppendError, LogError, OpenError, ReadError};
 pub use format_error::{FormatError, Reason};
+pub use identity::claim_unused;
 pub use ids::{Lsn, PartitionId, PartitionKey};
 pub use lookup::TimestampedOffset;
-pub use metrics::StoreMetrics;
+pub use metrics::{FLUSH_BUCKETS, StoreMetrics};
 pub use partition::{AdvanceWaiter, AppendOrigin, Appended, Offsets, Partition};
 pub use reader::{ReadBound, ReadSlice};
 pub use settings::{Identity, LogSettings, StoreConfig, SyncPolicy, TimestampSource};

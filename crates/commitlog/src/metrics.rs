@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Buckets of [`StoreMetrics::flush_buckets`]. The last bound but one is 2^24 microseconds, 17 s:
+/// whatever takes longer is not told apart.
+pub const FLUSH_BUCKETS: usize = 26;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -20,7 +24,12 @@ impl Counter {
 pub(crate) struct Metrics {
     pub groups: Counter,
     pub log_bytes: Counter,
-    pub flush_us: Counter,
+    flush_us: Counter,
+    flush_buckets: [Counter; FLUSH_BUCKETS],
+    /// Written by whoever holds the writer's lock, so that asking for figures never waits for a
+    /// disk that is slow.
+    slots: AtomicU64,
+    slots_free: AtomicU64,
     pub flush_failures: Counter,
     pub segment_failures: Counter,
     pub rebuilds: Counter,
@@ -31,7 +40,8 @@ pub(crate) struct Metrics {
     pub scrub_damage: Counter,
 }
 
-/// The counters of a store at one moment. All but the last five only grow.
+/// The counters of a store at one moment. Those from `slots` on
+/// are of this moment, the others only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreMetrics {
     /// Groups made durable.
@@ -40,6 +50,9 @@ pub struct StoreMetrics {
     pub log_bytes: u64,
     /// Time spent in log flushes, microseconds.
     pub flush_us: u64,
+    /// Log flushes by time: bucket n counts those below 2^n microseconds and not below half of it;
+    /// the last one is open.
+    pub flush_buckets: [u64; FLUSH_BUCKETS],
     /// Log flushes that failed.
     pub flush_failures: u64,
     /// Segment writes or syncs that failed.
@@ -56,7 +69,7 @@ pub struct StoreMetrics {
     pub scrubbed_bytes: u64,
     /// Damaged ranges the scrub has found.
     pub scrub_damage: u64,
-    /// Slots of the log, and how many of them are free.
+    /// Slots of the log.
     pub slots: u64,
     /// Slots that may be written over.
     pub slots_free: u64,
@@ -64,16 +77,36 @@ pub struct StoreMetrics {
     pub descriptors: u64,
     /// Free bytes of the filesystem at the last look.
     pub free_bytes: u64,
+    /// Below so many of them clients' appends are refused.
+    pub free_bytes_min: u64,
+    /// From so many of them on, they are taken again.
+    pub free_bytes_resume: u64,
     /// Partitions.
     pub partitions: u64,
 }
 
 impl Metrics {
+    /// A flush of the log took so long.
+    pub fn flushed(&self, micros: u32) {
+        let bucket = (u32::BITS - micros.leading_zeros()) as usize;
+        self.flush_buckets[bucket.min(FLUSH_BUCKETS - 1)].add(1);
+        self.flush_us.add(u64::from(micros));
+    }
+
+    /// The log has so many slots, and so many of them are free.
+    pub fn note_slots(&self, count: usize, free: usize) {
+        self.slots.store(count as u64, Ordering::Relaxed);
+        self.slots_free.store(free as u64, Ordering::Relaxed);
+    }
+
     pub fn snapshot(&self) -> StoreMetrics {
         StoreMetrics {
             groups: self.groups.value(),
             log_bytes: self.log_bytes.value(),
             flush_us: self.flush_us.value(),
+            flush_buckets: std::array::from_fn(|at| self.flush_buckets[at].value()),
+            slots: self.slots.load(Ordering::Relaxed),
+            slots_free: self.slots_free.load(Ordering::Relaxed),
             flush_failures: self.flush_failures.value(),
             segment_failures: self.segment_failures.value(),
             rebuilds: self.rebuilds.value(),
@@ -84,5 +117,24 @@ impl Metrics {
             scrub_damage: self.scrub_damage.value(),
             ..StoreMetrics::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushes_fall_into_their_bucket() {
+        let metrics = Metrics::default();
+        for micros in [0, 1, 5, 300, u32::MAX] {
+            metrics.flushed(micros);
+        }
+        let counted = metrics.snapshot();
+        let filled = |at: usize| counted.flush_buckets[at];
+        let found = [filled(0), filled(1), filled(3), filled(9)];
+        assert_eq!(found, [1, 1, 1, 1]);
+        assert_eq!(filled(FLUSH_BUCKETS - 1), 1);
+        assert_eq!(counted.flush_us, 306 + u64::from(u32::MAX));
     }
 }

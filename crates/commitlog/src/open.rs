@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 
 use wire::ids::TopicId;
 use world::disk::{DiskError, DiskLock};
-use world::{Disk, OpenMode, World};
+use world::{AlignedBuf, Disk, File, OpenMode, World};
 
-use crate::block::{BLOCK_HEADER_BYTES, BlockHeader, Record, RecordKind, Records};
+use crate::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockHeader, Record, RecordKind, Records};
 use crate::commit::WriterCore;
 use crate::errors::{OpenError, ReadError};
 use crate::identity::{
-    DirectoryIdentity, IdentityError, create_identity, read_identity, take_clean_stop,
+    DirectoryIdentity, IdentityError, LOCK, create_identity, read_identity, take_clean_stop,
 };
 use crate::ids::{PartitionId, PartitionKey};
 use crate::lock;
@@ -41,7 +41,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenError> {
     check_config(&config)?;
     let disk = &world.disk;
-    let lock = disk.lock("lock").map_err(|error| match error {
+    let lock = disk.lock(LOCK).map_err(|error| match error {
         DiskError::Locked { .. } => OpenError::InUse { root: disk.root() },
         error => error.into(),
     })?;
@@ -194,35 +194,43 @@ fn check_identity(
 }
 
 /// Opens the slots that exist, making the first one if there is none.
+///
+/// A slot that never held a block is brought to the configured size: a crash came while it was
+/// filled, or the configuration has changed since. One that did must have that size. If it has not,
+/// either the configuration was changed or the slot was cut, and nothing here can tell which: taking
+/// the one for the other would cost acknowledged records.
 fn open_slots(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<SlotFile>, OpenError> {
     let mut slots = Vec::new();
     for entry in disk.list(SLOT_DIR)? {
         let Some(number) = slot_number(&entry.name) else {
             continue;
         };
-        let file = disk.open(&slot_path(number), OpenMode::Durable)?;
+        let path = slot_path(number);
+        let mut file = disk.open(&path, OpenMode::Durable)?;
         let bytes = file.len()?;
-        if bytes < config.slot_bytes {
-            // A crash came while it was filled; it never held a block.
-            drop(file);
-            let file = create_slot(disk, number, config.slot_bytes)?;
-            slots.push(SlotFile { number, file });
-        } else if bytes > config.slot_bytes {
-            let reason = format!(
-                "slot {number} has {bytes} bytes, the configuration says {}; slots cannot be made \
-                 smaller",
-                config.slot_bytes
-            );
-            return Err(OpenError::Config(reason));
-        } else {
-            slots.push(SlotFile { number, file });
+        if bytes != config.slot_bytes {
+            if !is_blank(&*file)? {
+                return Err(OpenError::Config(format!(
+                    "{path} is in use and has {bytes} bytes, wal.slot.bytes says {}",
+                    config.slot_bytes
+                )));
+            }
+            file = create_slot(disk, number, config.slot_bytes)?;
         }
+        slots.push(SlotFile { number, file });
     }
     if slots.is_empty() {
         let file = create_first_slot(disk, config.slot_bytes)?;
         slots.push(SlotFile { number: 0, file });
     }
     Ok(slots)
+}
+
+/// Whether a slot never held a block: it begins with zeros, as it was made.
+fn is_blank(file: &dyn File) -> Result<bool, OpenError> {
+    let mut head = AlignedBuf::zeroed(BLOCK_ALIGN);
+    let read = file.read_at(&mut head, 0)?;
+    Ok(head[..read].iter().all(|byte| *byte == 0))
 }
 
 /// Goes on behind the recovered log: in a fresh slot, with the next LSN.
@@ -233,6 +241,7 @@ fn resume(shared: &Shared, slots: Vec<SlotFile>, end: &LogEnd) {
         core.slots
             .add(slot.number, slot.file, last.map(|(_, lsn)| *lsn));
     }
+    shared.note_slots(&core);
     core.last_lsn = end.last_lsn;
     core.previous_crc = end.last_crc.unwrap_or(0);
     drop(core);

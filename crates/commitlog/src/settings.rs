@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Settings of a data directory. Plain data; [`StoreConfig::default`] is the product.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Bytes of a slot of the shared log. A batch must fit into half of one.
+    /// Bytes of a slot of the shared log. A directory in use opens only with the size it was made
+    /// with. A batch must fit into half of one.
     pub slot_bytes: u64,
     /// Number of slots, at least 4.
     pub slots: u32,
@@ -30,8 +31,10 @@ pub struct StoreConfig {
     /// Bytes kept in reserve so that deletes can be recorded on a full disk.
     pub ballast_bytes: u64,
     /// Free bytes below which clients' appends are refused; `None`: size of the log, twice 256 MiB
-    /// and a hundredth of the filesystem.
+    /// and a hundredth of the filesystem, but no more than an eighth of it.
     pub free_bytes_min: Option<u64>,
+    /// Free bytes from which they are taken again, at least as many; `None`: a quarter more.
+    pub free_bytes_resume: Option<u64>,
     /// Open although acknowledged blocks of the log are lost, and cut the log there. What was lost
     /// stays lost; an operator says so.
     pub accept_lost_blocks: bool,
@@ -41,6 +44,8 @@ pub struct StoreConfig {
 pub(crate) struct SpaceMarks {
     /// Below it clients' appends are refused.
     pub soft: u64,
+    /// From it on they are taken again; between the two nothing changes.
+    pub resume: u64,
     /// Below it the ballast is given up.
     pub hard: u64,
 }
@@ -49,11 +54,13 @@ impl StoreConfig {
     pub(crate) fn space_marks(&self, total: u64) -> SpaceMarks {
         const SEGMENT: u64 = 256 << 20;
         let log = self.slot_bytes * u64::from(self.slots);
-        let soft = self
-            .free_bytes_min
-            .unwrap_or(log + 2 * SEGMENT + total / 100);
+        // On a small disk the full reserve would leave nothing to write into: note 0086.
+        let reserve = (log + 2 * SEGMENT + total / 100).min(total / 8);
+        let soft = self.free_bytes_min.unwrap_or(reserve);
+        let resume = self.free_bytes_resume.unwrap_or(soft + soft / 4);
         SpaceMarks {
             soft,
+            resume: resume.max(soft),
             hard: soft.min(log) / 2,
         }
     }
@@ -75,6 +82,7 @@ impl Default for StoreConfig {
             identity: None,
             ballast_bytes: 64 << 20,
             free_bytes_min: None,
+            free_bytes_resume: None,
             accept_lost_blocks: false,
         }
     }
@@ -142,5 +150,38 @@ impl Default for LogSettings {
             delete: true,
             producer_expiry_ms: 24 * 3600 * 1000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_small_disk_keeps_most_of_itself_for_data() {
+        let config = StoreConfig::default();
+        for (total, soft) in [
+            (GIB, GIB / 8),
+            (4 * GIB, GIB / 2),
+            (100 * GIB, 2 * GIB),
+            (1000 * GIB, 11 * GIB),
+        ] {
+            let marks = config.space_marks(total);
+            assert_eq!(marks.soft, soft, "of {total}");
+            assert_eq!(marks.resume, soft + soft / 4);
+            assert!(marks.hard <= marks.soft);
+        }
+    }
+
+    #[test]
+    fn writes_never_resume_below_the_mark_at_which_they_stop() {
+        let config = StoreConfig {
+            free_bytes_min: Some(GIB),
+            free_bytes_resume: Some(1),
+            ..StoreConfig::default()
+        };
+        assert_eq!(config.space_marks(100 * GIB).resume, GIB);
     }
 }

@@ -34,15 +34,17 @@ pub(crate) fn slot_number(name: &str) -> Option<u32> {
         .ok()
 }
 
-/// Creates or completes a slot's file and opens it for durable writes.
+/// Creates a slot's file, or brings one that never held a block to its size, and opens it for durable writes.
 pub(crate) fn create_slot(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResult<Arc<dyn File>> {
     let path = slot_path(number);
     let file = match disk.open(&path, OpenMode::CreateNew) {
         Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite)?,
         other => other?,
     };
-    if file.len()? < bytes {
-        file.zero_fill(bytes)?;
+    match file.len()? {
+        length if length < bytes => file.zero_fill(bytes)?,
+        length if length > bytes => file.truncate(bytes)?,
+        _ => {}
     }
     name_slot(disk, &path)
 }

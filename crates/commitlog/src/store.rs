@@ -40,9 +40,10 @@ pub trait DurableListener: Send + Sync {
 }
 
 /// How a data directory fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StoreHealth {
     /// Everything is taken.
+    #[default]
     Ok,
     /// Space is short: client appends are refused until some is free; reads go on.
     Full,
@@ -117,6 +118,9 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     pub full: AtomicBool,
     pub free_bytes: AtomicU64,
+    /// The marks as of the last look: the filesystem may have grown.
+    pub free_bytes_min: AtomicU64,
+    pub free_bytes_resume: AtomicU64,
     pub ballast: AtomicBool,
     settings: Mutex<Vec<Arc<LogSettings>>>,
     dead: RwLock<Option<String>>,
@@ -166,6 +170,8 @@ impl Shared {
             closing: AtomicBool::new(false),
             full: AtomicBool::new(false),
             free_bytes: AtomicU64::new(u64::MAX),
+            free_bytes_min: AtomicU64::new(0),
+            free_bytes_resume: AtomicU64::new(0),
             ballast: AtomicBool::new(parts.ballast),
             settings: Mutex::default(),
             dead: RwLock::default(),
@@ -214,6 +220,12 @@ impl Shared {
     /// Bytes of a batch at most: half a slot.
     pub fn batch_bytes_max(&self) -> u64 {
         self.config.slot_bytes / 2
+    }
+
+    /// The log's slots changed.
+    pub fn note_slots(&self, core: &WriterCore) {
+        self.metrics
+            .note_slots(core.slots.count(), core.slots.free());
     }
 
     /// Something was staged.
@@ -451,15 +463,11 @@ impl LogStore {
     /// The counters, as of now.
     pub fn metrics(&self) -> StoreMetrics {
         let shared = &self.shared;
-        let (slots, slots_free) = {
-            let core = lock(&shared.writer);
-            (core.slots.count() as u64, core.slots.free() as u64)
-        };
         StoreMetrics {
-            slots,
-            slots_free,
             descriptors: shared.descriptors.open() as u64,
             free_bytes: shared.free_bytes.load(Ordering::Relaxed),
+            free_bytes_min: shared.free_bytes_min.load(Ordering::Relaxed),
+            free_bytes_resume: shared.free_bytes_resume.load(Ordering::Relaxed),
             partitions: crate::read_lock(&shared.partitions).len() as u64,
             ..shared.metrics.snapshot()
         }

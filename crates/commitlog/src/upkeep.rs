@@ -163,22 +163,26 @@ impl Shared {
         }
     }
 
-    /// Looks at free space: below the mark, clients' appends are refused until there is more
-    /// (storage.md section 8). The ballast is given up first, so that deletes can be recorded.
+    /// Looks at free space: below one mark, clients' appends are refused until another is reached
+    /// (storage.md section 8); whoever runs the node watches `LogStore::health` and tells people. On
+    /// the way the ballast is given up, so that deletes can be recorded.
     pub fn look_at_space(&self) {
         let Ok(space) = self.world.disk.free_space() else {
             return;
         };
         self.free_bytes.store(space.free, Ordering::Relaxed);
         let marks = self.config.space_marks(space.total);
+        self.free_bytes_min.store(marks.soft, Ordering::Relaxed);
+        self.free_bytes_resume
+            .store(marks.resume, Ordering::Relaxed);
         let ballast = self.ballast.load(Ordering::Relaxed);
-        let full = space.free < marks.soft;
+        let was_full = self.full.load(Ordering::Relaxed);
+        let enough = if was_full { marks.resume } else { marks.soft };
+        let full = space.free < enough;
+        self.full.store(full, Ordering::Relaxed);
         if full {
             // Files that retention gave up go with a checkpoint.
             self.request_checkpoint();
-        }
-        if full != self.full.swap(full, Ordering::Relaxed) {
-            tracing::warn!(free = space.free, mark = marks.soft, full, "free space");
         }
         if space.free < marks.hard && ballast && self.world.disk.unlink(BALLAST).is_ok() {
             self.ballast.store(false, Ordering::Relaxed);

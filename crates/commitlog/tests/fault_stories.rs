@@ -443,3 +443,76 @@ fn a_log_that_fills_up_before_its_slots_are_made_goes_on() {
         assert!(refused > 0);
     }
 }
+
+#[test]
+fn between_the_marks_a_full_disk_stays_full() {
+    // rule D6
+    let (sim, store, _) = small_disk();
+    let marks = store.metrics();
+    assert_eq!(marks.free_bytes_min, 400 << 10);
+    assert_eq!(marks.free_bytes_resume, 500 << 10, "a quarter more");
+    let grow = |by: u64| {
+        sim.disk.set_capacity((1 << 20) + by);
+        sim.spawn.run_for(Duration::from_secs(2));
+        (store.metrics().free_bytes, store.health())
+    };
+    let (free, health) = grow(50 << 10);
+    assert!(free > marks.free_bytes_min && free < marks.free_bytes_resume);
+    assert_eq!(health, StoreHealth::Full);
+    let (free, health) = grow(200 << 10);
+    assert!(free >= marks.free_bytes_resume);
+    assert_eq!(health, StoreHealth::Ok);
+}
+
+#[test]
+fn slots_in_use_open_with_the_size_they_were_made_with_and_no_other() {
+    // Whether the configuration was changed or a slot was cut: nothing acknowledged is given up.
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 1..20 {
+        append(&store, &partition, tag);
+    }
+    let sim = sim.restart_after_power_cut(2);
+    for slot_bytes in [128 << 10, 48 << 10] {
+        let other = StoreConfig {
+            slot_bytes,
+            staging_bytes: 4 << 10,
+            ..config()
+        };
+        let Err(OpenError::Config(reason)) = LogStore::open(&sim.world, other) else {
+            panic!("{slot_bytes} is refused");
+        };
+        for part in ["wal/0000000", "65536", &slot_bytes.to_string()] {
+            assert!(reason.contains(part), "{part}: {reason}");
+        }
+    }
+    let (store, report) = LogStore::open(&sim.world, config()).expect("open");
+    assert!(report.batches > 0, "it was in the log alone");
+    let partition = store.partition(&key(0)).expect("there");
+    let expected: Vec<u8> = (1..20).collect();
+    assert_eq!(tags(&partition), expected);
+}
+
+#[test]
+fn slots_that_never_held_a_block_follow_the_configuration() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    sim.spawn.run_for(Duration::from_secs(5));
+    store.close().expect("closed");
+    for slot_bytes in [128 << 10, 64 << 10] {
+        let other = StoreConfig {
+            slot_bytes,
+            ..config()
+        };
+        let (store, _) = LogStore::open(&sim.world, other).expect("open");
+        sim.spawn.run_for(Duration::from_secs(5));
+        store.close().expect("closed");
+        let file = sim
+            .world
+            .disk
+            .open("wal/00000003.wal", world::OpenMode::Read);
+        let bytes = file.and_then(|file| file.len()).expect("a slot");
+        assert_eq!(bytes, slot_bytes);
+    }
+}

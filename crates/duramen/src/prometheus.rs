@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use broker::{LATENCY_BUCKETS, Snapshot};
+use commitlog::{FLUSH_BUCKETS, StoreHealth, StoreMetrics};
 
 /// Renders a snapshot.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -96,7 +97,144 @@ pub fn render(snapshot: &Snapshot) -> String {
         snapshot.stalls,
     );
     latencies(&mut page, snapshot);
+    partitions_and_groups(&mut page, snapshot);
+    shared_log(&mut page, &snapshot.store);
+    data_directory(&mut page, snapshot);
     page.0
+}
+
+fn partitions_and_groups(page: &mut Page, snapshot: &Snapshot) {
+    page.gauge(
+        "kafka_server_replicamanager_partitioncount",
+        "Partitions hosted here.",
+        snapshot.partitions.hosted,
+    );
+    page.gauge(
+        "kafka_server_replicamanager_leadercount",
+        "Partitions led from here.",
+        snapshot.partitions.led,
+    );
+    page.gauge(
+        "kafka_server_replicamanager_underreplicatedpartitions",
+        "Partitions led from here with fewer replicas in sync than there are.",
+        snapshot.partitions.under_replicated,
+    );
+    page.gauge(
+        "kafka_controller_kafkacontroller_offlinepartitionscount",
+        "Partitions of the cluster without a leader.",
+        snapshot.partitions.offline,
+    );
+    page.gauge(
+        "duramen_groups",
+        "Groups whose coordinator is here and loaded.",
+        snapshot.groups.groups as u64,
+    );
+    page.gauge(
+        "duramen_group_members",
+        "Members of these groups.",
+        snapshot.groups.members as u64,
+    );
+    page.gauge(
+        "duramen_group_offsets",
+        "Committed offsets of these groups.",
+        snapshot.groups.offsets as u64,
+    );
+}
+
+fn shared_log(page: &mut Page, store: &StoreMetrics) {
+    page.counter(
+        "duramen_wal_groups_total",
+        "Groups of appends made durable, each by one flush.",
+        store.groups,
+    );
+    page.counter(
+        "duramen_wal_written_bytes_total",
+        "Bytes written to the shared log, headers and padding included.",
+        store.log_bytes,
+    );
+    const FSYNC: &str = "duramen_fsync_seconds";
+    page.head(FSYNC, "Time a flush of the shared log took.", "histogram");
+    page.histogram(FSYNC, "", &store.flush_buckets, store.flush_us);
+    page.counter(
+        "duramen_fsync_failures_total",
+        "Flushes of the shared log that failed.",
+        store.flush_failures,
+    );
+    page.counter(
+        "duramen_wal_full_total",
+        "Times a group found the shared log full and waited for a checkpoint.",
+        store.log_full,
+    );
+    page.gauge("duramen_wal_slots", "Slots of the shared log.", store.slots);
+    page.gauge(
+        "duramen_wal_slots_free",
+        "Slots of the shared log that may be written over.",
+        store.slots_free,
+    );
+    page.counter(
+        "duramen_checkpoints_total",
+        "Checkpoints completed.",
+        store.checkpoints,
+    );
+    page.counter(
+        "duramen_checkpoint_failures_total",
+        "Checkpoints that failed; each is tried again.",
+        store.checkpoint_failures,
+    );
+}
+
+fn data_directory(page: &mut Page, snapshot: &Snapshot) {
+    let store = &snapshot.store;
+    page.counter(
+        "duramen_segment_failures_total",
+        "Writes and syncs of segments that failed.",
+        store.segment_failures,
+    );
+    page.counter(
+        "duramen_segment_rebuilds_total",
+        "Segments rebuilt from the shared log.",
+        store.rebuilds,
+    );
+    page.gauge(
+        "duramen_segment_files_open",
+        "Segment files held open.",
+        store.descriptors,
+    );
+    page.counter(
+        "duramen_scrub_read_bytes_total",
+        "Bytes of sealed segments read against their checksums.",
+        store.scrubbed_bytes,
+    );
+    page.counter(
+        "duramen_scrub_damaged_ranges_total",
+        "Damaged ranges found by that.",
+        store.scrub_damage,
+    );
+    page.gauge(
+        "duramen_disk_free_bytes",
+        "Free bytes of the filesystem with the data.",
+        store.free_bytes,
+    );
+    page.gauge(
+        "duramen_disk_free_min_bytes",
+        "Free bytes below which producers are refused.",
+        store.free_bytes_min,
+    );
+    page.gauge(
+        "duramen_disk_free_resume_bytes",
+        "Free bytes from which refused producers are served again.",
+        store.free_bytes_resume,
+    );
+    page.gauge(
+        "duramen_disk_full",
+        "1 while producers are refused for want of free bytes.",
+        u64::from(snapshot.health == StoreHealth::Full),
+    );
+    page.gauge(
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "1 when the data directory failed and acknowledges nothing more.",
+        u64::from(matches!(snapshot.health, StoreHealth::Dead(_))),
+    );
 }
 
 fn requests(snapshot: &Snapshot, api: &str) -> u64 {
@@ -111,25 +249,13 @@ fn latencies(page: &mut Page, snapshot: &Snapshot) {
         "histogram",
     );
     for (api, counted) in &snapshot.apis {
-        let mut below = 0;
-        for (at, count) in counted.buckets.iter().enumerate() {
-            below += count;
-            // The last bucket is open: it is the +Inf line.
-            if at + 1 < LATENCY_BUCKETS {
-                let bound = (1u64 << at) as f64 / 1e6;
-                page.line(format_args!(
-                    "{NAME}_bucket{{api=\"{api}\",le=\"{bound}\"}} {below}"
-                ));
-            }
-        }
-        page.line(format_args!(
-            "{NAME}_bucket{{api=\"{api}\",le=\"+Inf\"}} {below}"
-        ));
-        let seconds = counted.micros as f64 / 1e6;
-        page.line(format_args!("{NAME}_sum{{api=\"{api}\"}} {seconds}"));
-        page.line(format_args!("{NAME}_count{{api=\"{api}\"}} {below}"));
+        let label = format!("api=\"{api}\"");
+        page.histogram(NAME, &label, &counted.buckets, counted.micros);
     }
 }
+
+// One way to print them serves both.
+const _: () = assert!(LATENCY_BUCKETS == FLUSH_BUCKETS);
 
 struct Page(String);
 
@@ -147,6 +273,31 @@ impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, help, "gauge");
         self.line(format_args!("{name} {value}"));
+    }
+
+    /// One series of a histogram: bucket n counts what took less than 2^n microseconds and not less
+    /// than half of it, and the last one is open.
+    fn histogram(&mut self, name: &str, label: &str, buckets: &[u64; FLUSH_BUCKETS], micros: u64) {
+        let (comma, labels) = match label {
+            "" => ("", String::new()),
+            label => (",", format!("{{{label}}}")),
+        };
+        let mut below = 0;
+        for (at, count) in buckets.iter().enumerate() {
+            below += count;
+            if at + 1 < buckets.len() {
+                let bound = (1u64 << at) as f64 / 1e6;
+                self.line(format_args!(
+                    "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {below}"
+                ));
+            }
+        }
+        self.line(format_args!(
+            "{name}_bucket{{{label}{comma}le=\"+Inf\"}} {below}"
+        ));
+        let seconds = micros as f64 / 1e6;
+        self.line(format_args!("{name}_sum{labels} {seconds}"));
+        self.line(format_args!("{name}_count{labels} {below}"));
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -167,11 +318,21 @@ mod tests {
             ..Snapshot::default()
         };
         snapshot.apis.entry("Fetch").or_default().buckets[3] = 2;
+        snapshot.store.flush_buckets[8] = 3;
+        snapshot.store.flush_us = 600;
         snapshot.connections_closed.insert("peer", 1);
         let text = render(&snapshot);
         assert!(text.contains("\nkafka_server_brokertopicmetrics_messagesin_total 7\n"));
         let bucket = "duramen_request_latency_seconds_bucket{api=\"Fetch\",le=\"+Inf\"} 2";
         assert!(text.contains(bucket), "{text}");
+        for flush in [
+            "duramen_fsync_seconds_bucket{le=\"0.000128\"} 0",
+            "duramen_fsync_seconds_bucket{le=\"0.000256\"} 3",
+            "duramen_fsync_seconds_sum 0.0006",
+            "duramen_fsync_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|line| line == flush), "{text}");
+        }
         let mut typed: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE "))
