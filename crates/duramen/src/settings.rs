@@ -34,11 +34,16 @@ impl Setting {
     }
 }
 
-/// Checks the layers, lowest first; a later one wins.
+/// The number of a node that was given none.
+const NODE_ID: &str = "1";
+
+/// Checks the layers, lowest first; a later one wins. `node.id` and its older name `broker.id` are
+/// both there afterwards, whichever was given.
 ///
 /// # Errors
 /// Every unknown key and bad value at once, in one failure.
-pub fn check(layers: Vec<Setting>) -> Result<StaticConfig, Failure> {
+pub fn check(mut layers: Vec<Setting>) -> Result<StaticConfig, Failure> {
+    name_node(&mut layers)?;
     let entries = layers
         .iter()
         .map(|setting| (setting.key.as_str(), setting.value.as_str()));
@@ -78,6 +83,37 @@ pub fn check(layers: Vec<Setting>) -> Result<StaticConfig, Failure> {
         _ => format!("correct or remove {name}"),
     };
     Err(Failure::usage(what, causes.join("; "), next))
+}
+
+/// Gives each of the two names of the node's number the value of the other, as Kafka does; clients
+/// read either.
+fn name_node(layers: &mut Vec<Setting>) -> Result<(), Failure> {
+    let given = |key: &str| layers.iter().rev().find(|setting| setting.key == key);
+    let default = Setting::flag("default", "node.id", NODE_ID);
+    let missing = match (given("node.id"), given("broker.id")) {
+        (Some(new), Some(old)) if new.value.trim() != old.value.trim() => {
+            return Err(Failure::usage(
+                format!(
+                    "configuration: node.id={} and broker.id={}",
+                    new.value, old.value
+                ),
+                format!(
+                    "they are two names for the same number ({}, {})",
+                    new.origin, old.origin
+                ),
+                "remove broker.id, the older one",
+            ));
+        }
+        (Some(_), Some(_)) => return Ok(()),
+        (Some(new), None) => vec![("broker.id", new.clone())],
+        (None, Some(old)) if old.value.trim() != "-1" => vec![("node.id", old.clone())],
+        (None, _) => vec![("node.id", default.clone()), ("broker.id", default)],
+    };
+    layers.extend(missing.into_iter().map(|(key, known)| Setting {
+        key: key.to_owned(),
+        ..known
+    }));
+    Ok(())
 }
 
 fn named(error: &ConfigError) -> &str {
@@ -191,10 +227,9 @@ fn scalar(value: &toml::Value) -> Option<String> {
     }
 }
 
-/// Settings of the process environment; says once which JVM variables are ignored.
+/// Settings of the process environment.
 pub fn read_environment() -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut ignored = Vec::new();
     for variable in environment::read(std::env::vars()) {
         match variable {
             Variable::Key {
@@ -208,14 +243,10 @@ pub fn read_environment() -> Vec<Setting> {
                     origin: variable,
                 });
             }
-            Variable::Ignored(name) => ignored.push(name),
+            Variable::Ignored(name) => {
+                tracing::debug!(variable = name, "ignored: it is no setting of the broker");
+            }
         }
-    }
-    if !ignored.is_empty() {
-        tracing::info!(
-            variables = ignored.join(" "),
-            "ignored: there is no JVM here"
-        );
     }
     settings
 }
@@ -264,6 +295,30 @@ mod tests {
         let flag = Setting::flag("--x", "num.partitions", "6");
         let config = check(vec![file, flag]).expect("both are right");
         assert_eq!(config.number("num.partitions"), 6);
+    }
+
+    #[test]
+    fn the_node_has_one_number_under_both_its_names() {
+        // As Kafka 4.3 describes itself: both, from the configuration.
+        for (given, expected) in [
+            (&[][..], "1"),
+            (&[("node.id", "7")], "7"),
+            (&[("broker.id", "7")], "7"),
+            (&[("broker.id", "-1")], "1"),
+            (&[("broker.id", "7"), ("node.id", "7")], "7"),
+        ] {
+            let layers = given
+                .iter()
+                .map(|(key, value)| Setting::flag("f", key, *value));
+            let config = check(layers.collect()).expect("fine");
+            for key in ["node.id", "broker.id"] {
+                assert_eq!(config.given(key), Some(expected), "{given:?}");
+            }
+        }
+        let both = [("broker.id", "1"), ("node.id", "2")];
+        let layers = both.map(|(key, value)| Setting::flag("f", key, value));
+        let failure = check(layers.into()).expect_err("which one?");
+        assert!(failure.what.contains("node.id=2"), "{failure}");
     }
 
     #[test]
