@@ -1,13 +1,14 @@
 //! `duramen dev`: one word from nothing to a running log, on loopback, without configuration.
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use cli::Failure;
 
 use crate::ready;
-use crate::running::{Place, Running};
+use crate::running::{DRAIN_GRACE, Place, Running, Signals};
+use crate::scratch::Scratch;
 use crate::settings::{self, Setting};
 
 /// Arguments of `dev`.
@@ -51,9 +52,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         listen.set_port(0);
         http.set_port(0);
     }
+    // Before anything is made that a signal would leave behind.
+    let signals = Signals::listen()?;
     let scratch = arguments.ephemeral.then(Scratch::create).transpose()?;
     let data_dir = match &scratch {
-        Some(scratch) => scratch.0.clone(),
+        Some(scratch) => scratch.path().to_owned(),
         None => crate::running::absolute(&arguments.data_dir),
     };
     // A laptop has one broker and no time to wait for a second consumer; the environment may say
@@ -80,6 +83,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Place {
             data_dir,
             http: Some(http),
+            // What is thrown away at the end need not be brought to one.
+            drain_grace: match scratch {
+                Some(_) => Duration::ZERO,
+                None => DRAIN_GRACE,
+            },
         },
     )?;
     if arguments.print_env {
@@ -87,7 +95,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     } else {
         ready::print_block(&running, "dev")?;
     }
-    let outcome = running.until_signal().await;
+    let outcome = running.until_signal(signals).await;
     drop(scratch);
     outcome
 }
@@ -106,38 +114,4 @@ fn parse(flag: &str, given: &str) -> Result<SocketAddr, Failure> {
         .map_err(|error| wrong(error.to_string()))?
         .next()
         .ok_or_else(|| wrong("it resolved to nothing".to_owned()))
-}
-
-/// A temporary directory, removed with all that is in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the directory that a world will be rooted in"
-    )]
-    fn create() -> Result<Scratch, Failure> {
-        let path = std::env::temp_dir().join(format!("duramen-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Failure::new(
-                format!("{}: not created", path.display()),
-                error.to_string(),
-                "set TMPDIR to a writable directory",
-            )
-        })?;
-        Ok(Scratch(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(self.path()) {
-            let shown = self.path().display();
-            let _ = writeln!(std::io::stderr(), "{shown}: not removed: {error}");
-        }
-    }
 }

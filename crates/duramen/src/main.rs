@@ -3,6 +3,7 @@
 //! `dev` and `server start` run a broker in this process; every other command talks to one as any
 //! Kafka client would.
 
+mod data_directory;
 mod dev;
 mod documents;
 mod environment;
@@ -13,8 +14,10 @@ mod prometheus;
 mod properties;
 mod ready;
 mod running;
+mod scratch;
 mod server;
 mod settings;
+mod space;
 mod surroundings;
 
 use std::io::Write;

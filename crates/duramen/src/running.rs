@@ -3,25 +3,27 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, Limits, StartError};
 use cli::Failure;
-use commitlog::{OpenError, StoreConfig, StoreHealth};
+use commitlog::{OpenError, StoreConfig, StoreHealth, StoreMetrics};
 use metadata::config::StaticConfig;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::ids::BrokerId;
 use world::World;
 use world::disk::DiskError;
 
-use crate::{http, listeners, prometheus, surroundings};
+use crate::space::{News, SpaceWatch, shortage};
+use crate::{data_directory, http, listeners, prometheus, surroundings};
 
 /// How often the health of the data directory is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// Open segments at most; half of what the process may open leaves room for connections.
 const DESCRIPTORS_MAX: usize = 4096;
 /// In-flight requests get this long at a stop.
-const DRAIN_GRACE: Duration = Duration::from_secs(10);
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// A running broker.
 pub struct Running {
@@ -38,6 +40,8 @@ pub struct Running {
     /// What opening the data directory found, in words.
     pub recovered: String,
     listener: Option<Box<dyn world::Listener>>,
+    clock: Arc<dyn world::Clock>,
+    drain_grace: Duration,
 }
 
 /// What the settings do not say.
@@ -46,6 +50,34 @@ pub struct Place {
     pub data_dir: PathBuf,
     /// The operations port; `None` for none.
     pub http: Option<SocketAddr>,
+    /// How long requests in flight may take at a stop.
+    pub drain_grace: Duration,
+}
+
+/// The signals that ask the process to stop. From [`Signals::listen`] on they do not kill it.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The system gives no handler.
+    pub fn listen() -> Result<Signals, Failure> {
+        Ok(Signals {
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Ready when one came, even before this was asked.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let came =
+            self.terminate.poll_recv(cx).is_ready() | self.interrupt.poll_recv(cx).is_ready();
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 impl Running {
@@ -62,26 +94,25 @@ impl Running {
             .map(|address| bind_http(&world, address))
             .transpose()?;
         let config = assemble(settings)?;
+        if let Ok(space) = world.disk.free_space() {
+            data_directory::check_room(&config.store, space)?;
+        }
         let broker =
             Broker::start(world.clone(), config).map_err(|error| explain(&shown, error))?;
-        let recovery = broker.recovery();
-        let recovered = if recovery.created {
-            "new".to_owned()
-        } else if recovery.clean {
-            format!("{} partitions, clean stop", recovery.partitions)
-        } else {
-            format!(
-                "{} partitions, recovered {} batches from the log",
-                recovery.partitions, recovery.batches
-            )
-        };
+        let ready_in = world.clock.now().since(begun);
+        // A disk that cannot be measured shows itself elsewhere.
+        let disk = world.disk.probe().ok();
+        data_directory::tell_start(&broker, disk.as_ref(), ready_in);
+        let recovered = data_directory::recovered(broker.recovery());
         Ok(Running {
             kafka: broker.addresses().values().copied().collect(),
             http: http.as_ref().map(|listener| listener.local_address()),
             listener: http,
             data_dir: place.data_dir,
-            ready_in: world.clock.now().since(begun),
+            ready_in,
             recovered,
+            drain_grace: place.drain_grace,
+            clock: Arc::clone(&world.clock),
             broker: Arc::new(Mutex::new(Some(broker))),
         })
     }
@@ -90,25 +121,24 @@ impl Running {
     ///
     /// # Errors
     /// The logs could not be closed cleanly.
-    pub async fn until_signal(mut self) -> Result<(), Failure> {
+    pub async fn until_signal(mut self, mut signals: Signals) -> Result<(), Failure> {
         let source: Arc<dyn http::Source> = Arc::new(Look(Arc::clone(&self.broker)));
         let serving = self
             .listener
             .take()
             .map(|listener| tokio::task::spawn_local(http::serve(listener, source)));
-        let mut terminate = handler(SignalKind::terminate())?;
-        let mut interrupt = handler(SignalKind::interrupt())?;
         let mut look = tokio::time::interval(HEALTH_INTERVAL);
+        let mut space = SpaceWatch::default();
         let ended = std::future::poll_fn(|cx| {
-            if terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready() {
-                return std::task::Poll::Ready(None);
+            if signals.poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
             while look.poll_tick(cx).is_ready() {
-                if let Some(reason) = self.death() {
-                    return std::task::Poll::Ready(Some(reason));
+                if let Some(reason) = self.look(&mut space) {
+                    return Poll::Ready(Some(reason));
                 }
             }
-            std::task::Poll::Pending
+            Poll::Pending
         })
         .await;
         if let Some(reason) = ended {
@@ -129,7 +159,7 @@ impl Running {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(broker) = broker {
-            broker.drain(DRAIN_GRACE).map_err(|error| {
+            broker.drain(self.drain_grace).map_err(|error| {
                 Failure::new(
                     format!("{}: not closed cleanly", self.data_dir.display()),
                     error.to_string(),
@@ -146,17 +176,26 @@ impl Running {
 }
 
 impl Running {
-    /// Why nothing is acknowledged any more, if that is so. A node that stands alone ends then.
-    fn death(&self) -> Option<String> {
+    /// Looks at the data directory and tells what an operator must know. Why nothing is acknowledged
+    /// any more, if that is so: a node that stands alone ends then.
+    fn look(&self, space: &mut SpaceWatch) -> Option<String> {
         let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
-        match broker.as_ref().map(|broker| broker.node().store.health()) {
-            Some(StoreHealth::Dead(reason)) => Some(reason),
-            _ => None,
+        let store = &broker.as_ref()?.node().store;
+        let health = store.health();
+        if let StoreHealth::Dead(reason) = health {
+            return Some(reason);
         }
+        let full = health == StoreHealth::Full;
+        match space.look(self.clock.now(), full, &store.metrics()) {
+            Some(News::Full(text)) => tracing::warn!("{text}"),
+            Some(News::Enough(text)) => tracing::info!("{text}"),
+            None => {}
+        }
+        None
     }
 }
 
-fn handler(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+fn handler(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
         Failure::new(
             "signals: no handler",
@@ -171,16 +210,12 @@ struct Look(Arc<Mutex<Option<Broker>>>);
 
 impl http::Source for Look {
     fn readiness(&self) -> Result<(), String> {
-        match self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            None => Err("the broker is stopping".to_owned()),
-            Some(broker) if broker.is_ready() => Ok(()),
-            Some(_) => Err("a partition has no leader yet, or the log takes no writes".to_owned()),
-        }
+        let broker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(broker) = broker.as_ref() else {
+            return Err("the broker is stopping".to_owned());
+        };
+        let store = &broker.node().store;
+        readiness(&store.health(), broker.is_ready(), &store.metrics())
     }
 
     fn metrics(&self) -> String {
@@ -193,6 +228,19 @@ impl http::Source for Look {
             Some(broker) => prometheus::render(&broker.metrics()),
             None => String::new(),
         }
+    }
+}
+
+/// Whether producers and consumers should be sent here; otherwise why not.
+fn readiness(health: &StoreHealth, serves_all: bool, store: &StoreMetrics) -> Result<(), String> {
+    match health {
+        StoreHealth::Ok if serves_all => Ok(()),
+        StoreHealth::Ok => Err("a partition has no leader yet".to_owned()),
+        StoreHealth::Full => Err(format!(
+            "the disk is nearly full, producers are refused: {}",
+            shortage(store)
+        )),
+        StoreHealth::Dead(reason) => Err(format!("the data directory failed: {reason}")),
     }
 }
 
@@ -212,15 +260,8 @@ fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
         fetch_bytes_max: u32::try_from(settings.number("fetch.max.bytes")).unwrap_or(u32::MAX),
         ..defaults
     };
-    let id = match settings.given("node.id") {
-        Some(_) => settings.number("node.id"),
-        None => match settings.number("broker.id") {
-            id if id >= 0 => id,
-            _ => 1,
-        },
-    };
     Ok(BrokerConfig {
-        broker_id: BrokerId(i32::try_from(id).unwrap_or(1)),
+        broker_id: BrokerId(i32::try_from(settings.number("node.id")).unwrap_or(1)),
         cluster_id: settings
             .text("cluster.id")
             .filter(|id| !id.is_empty())
@@ -231,11 +272,14 @@ fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
             .map(str::to_owned),
         listeners,
         limits,
-        store: StoreConfig {
-            retention_interval: millis("log.retention.check.interval.ms"),
-            descriptors: (raise_descriptor_limit() / 2).clamp(16, DESCRIPTORS_MAX),
-            ..StoreConfig::default()
-        },
+        store: data_directory::store_config(
+            &settings,
+            StoreConfig {
+                retention_interval: millis("log.retention.check.interval.ms"),
+                descriptors: (raise_descriptor_limit() / 2).clamp(16, DESCRIPTORS_MAX),
+                ..StoreConfig::default()
+            },
+        )?,
         settings: Arc::new(settings),
         surroundings: surroundings::read(),
         reactors: None,
@@ -294,6 +338,12 @@ fn explain(data_dir: &str, error: StartError) -> Failure {
             "choose another with --data-dir DIR; nothing in it was changed",
         ),
         StartError::Store(OpenError::Disk(error)) => directory(data_dir, &error),
+        StartError::Store(OpenError::Config(reason)) => Failure::new(
+            format!("data directory {data_dir}: not opened with this configuration"),
+            reason,
+            "set it back to what the directory was made with; if it was not changed, restore the \
+             directory from a backup",
+        ),
         StartError::Store(error) => Failure::new(
             format!("data directory {data_dir}: not opened"),
             error.to_string(),
@@ -316,7 +366,8 @@ fn directory(shown: &str, error: &DiskError) -> Failure {
     let (cause, next) = match error {
         DiskError::Full { .. } => (
             "the disk is full".to_owned(),
-            "free some space (the log alone takes 512 MiB), then start again",
+            "free some space (the log alone takes wal.slots times wal.slot.bytes, 512 MiB by \
+             default), then start again",
         ),
         DiskError::Denied { reason, .. } => (
             format!("it is not writable: {reason}"),
@@ -356,11 +407,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_node_that_does_not_serve_everything_says_why() {
+        let store = StoreMetrics::default();
+        let says = |health: StoreHealth, serves_all| readiness(&health, serves_all, &store);
+        assert_eq!(says(StoreHealth::Ok, true), Ok(()));
+        for (health, part) in [
+            (StoreHealth::Ok, "leader"),
+            (StoreHealth::Full, "disk.free.bytes.min"),
+            (
+                StoreHealth::Dead("log flush failed".into()),
+                "log flush failed",
+            ),
+        ] {
+            let reason = says(health, false).expect_err("not ready");
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
+
+    #[test]
     fn every_start_error_is_three_lines_with_a_next_step() {
         let errors = [
             StartError::NoListener,
             StartError::Metadata("x".into()),
             StartError::Store(OpenError::InUse { root: "d".into() }),
+            StartError::Store(OpenError::Config("x".into())),
             StartError::Store(OpenError::Foreign {
                 root: "d".into(),
                 reason: "r".into(),

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use cli::Failure;
 
 use crate::ready;
-use crate::running::{Place, Running, absolute};
+use crate::running::{DRAIN_GRACE, Place, Running, Signals, absolute};
 use crate::settings::{self, Setting};
 
 /// What to do with the server.
@@ -65,10 +65,11 @@ pub async fn run(command: Command) -> Result<(), Failure> {
     let place = Place {
         data_dir,
         http: Some(arguments.http),
+        drain_grace: DRAIN_GRACE,
     };
     let running = Running::start(settings, place)?;
     ready::print_block(&running, "server")?;
-    running.until_signal().await
+    running.until_signal(Signals::listen()?).await
 }
 
 /// `log.dirs`, else `log.dir`, of the highest layer that has it: one directory.

@@ -50,7 +50,7 @@ pub struct Server {
     child: Child,
     errors: Receiver<String>,
     /// Where it keeps temporary files; what it leaves there goes with the story.
-    scratch: TempDir,
+    scratch: Option<TempDir>,
     /// Where Kafka clients connect to.
     pub brokers: String,
     /// Where the operations port is.
@@ -63,22 +63,29 @@ pub struct End {
     pub stderr: Vec<String>,
     /// Names of the temporary files it left.
     pub left: Vec<String>,
+    /// Where they are.
+    pub scratch: TempDir,
 }
 
 impl Server {
     /// `dev` on this data directory.
     pub fn dev(data_dir: &Path) -> Server {
-        Server::start(&[OsStr::new("--data-dir"), data_dir.as_os_str()])
+        let more = [OsStr::new("--data-dir"), data_dir.as_os_str()];
+        Server::start(&more, directory())
     }
 
     /// `dev` on a directory of its own choice.
     pub fn ephemeral() -> Server {
-        Server::start(&[OsStr::new("--ephemeral")])
+        Server::ephemeral_in(directory())
     }
 
-    fn start(more: &[&OsStr]) -> Server {
+    /// `dev` on a directory of its own choice, below this one.
+    pub fn ephemeral_in(scratch: TempDir) -> Server {
+        Server::start(&[OsStr::new("--ephemeral")], scratch)
+    }
+
+    fn start(more: &[&OsStr], scratch: TempDir) -> Server {
         let arguments = ["dev", "--port", "auto", "--print-env"].map(OsStr::new);
-        let scratch = directory();
         let mut command = program(&[&arguments[..], more].concat());
         let mut child = command.env("TMPDIR", scratch.path()).spawn().unwrap();
         let output = lines_of(child.stdout.take().unwrap());
@@ -107,7 +114,7 @@ impl Server {
                 .to_owned(),
             child,
             errors,
-            scratch,
+            scratch: Some(scratch),
         }
     }
 
@@ -128,10 +135,19 @@ impl Server {
 
     /// Asks it to stop, and waits until it has.
     pub fn terminate(self) -> End {
+        self.signal("-TERM")
+    }
+
+    /// Asks it to stop as a terminal does, and waits until it has.
+    pub fn interrupt(self) -> End {
+        self.signal("-INT")
+    }
+
+    fn signal(self, name: &str) -> End {
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")
-                .args(["-TERM", &id])
+                .args([name, &id])
                 .status()
                 .unwrap()
                 .success()
@@ -155,12 +171,12 @@ impl Server {
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end: {stderr:#?}"),
             }
         }
-        let status = self.child.wait().unwrap();
-        let left = names_in(self.scratch.path());
+        let scratch = self.scratch.take().unwrap();
         End {
-            status,
+            status: self.child.wait().unwrap(),
             stderr,
-            left,
+            left: names_in(scratch.path()),
+            scratch,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a start needs, and how it says what is in its way.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -34,9 +35,125 @@ fn a_started_server_is_ready_healthy_and_measured() {
         let answer = get(&server.http, path);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    server.rows(&["topic", "create", "t"]);
-    assert!(get(&server.http, "/metrics").contains("duramen_"));
     assert!(get(&server.http, "/nothing").starts_with("HTTP/1.1 404"));
+    let before = scrape(&server);
+    server.rows(&["topic", "create", "t", "-p", "3"]);
+    server.run_with(&["produce", "t"], "a\nb\n").rows();
+    let after = scrape(&server);
+    let value = |page: &BTreeMap<String, f64>, name: &str| {
+        let found = page.get(name);
+        *found.unwrap_or_else(|| panic!("{name} is missing: {page:#?}"))
+    };
+    for moves in [
+        "kafka_server_brokertopicmetrics_messagesin_total",
+        "kafka_server_replicamanager_partitioncount",
+        "kafka_server_replicamanager_leadercount",
+        "duramen_wal_groups_total",
+        "duramen_wal_written_bytes_total",
+        "duramen_fsync_seconds_count",
+        "duramen_fsync_seconds_sum",
+        "duramen_fsync_seconds_bucket{le=\"+Inf\"}",
+    ] {
+        let (before, after) = (value(&before, moves), value(&after, moves));
+        assert!(after > before, "{moves}: {before}, then {after}");
+    }
+    assert_eq!(
+        value(&after, "kafka_server_replicamanager_partitioncount"),
+        3.0
+    );
+    for there in [
+        "duramen_wal_slots",
+        "duramen_disk_free_bytes",
+        "duramen_disk_free_min_bytes",
+        "duramen_disk_free_resume_bytes",
+        "duramen_segment_files_open",
+    ] {
+        assert!(value(&after, there) > 0.0, "{there}");
+    }
+    for quiet in [
+        "duramen_wal_full_total",
+        "duramen_fsync_failures_total",
+        "duramen_checkpoint_failures_total",
+        "duramen_segment_failures_total",
+        "duramen_segment_rebuilds_total",
+        "duramen_scrub_damaged_ranges_total",
+        "duramen_disk_full",
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "kafka_controller_kafkacontroller_offlinepartitionscount",
+        "kafka_server_replicamanager_underreplicatedpartitions",
+    ] {
+        assert_eq!(value(&after, quiet), 0.0, "{quiet}");
+    }
+    for counted in [
+        // The other slots are made in the background, after the first requests.
+        "duramen_wal_slots_free",
+        "duramen_checkpoints_total",
+        "duramen_scrub_read_bytes_total",
+        "duramen_groups",
+    ] {
+        value(&after, counted);
+    }
+}
+
+/// Every sample of a scrape, by its name and labels.
+fn scrape(server: &Server) -> BTreeMap<String, f64> {
+    let answer = get(&server.http, "/metrics");
+    let (_, page) = answer.split_once("\r\n\r\n").unwrap();
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+#[test]
+fn a_started_server_says_in_one_line_how_it_writes_and_what_it_found() {
+    let place = directory();
+    let data = place.path().join("data");
+    for found in ["new", "0 partitions, clean stop"] {
+        let end = Server::dev(&data).terminate();
+        let told: Vec<&String> = end
+            .stderr
+            .iter()
+            .filter(|line| line.contains("started: "))
+            .collect();
+        let [line] = told[..] else {
+            panic!("one line: {:#?}", end.stderr);
+        };
+        for part in [found, "a flush", "ready in", "flush_us", "filesystem"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert!(line.contains("O_DIRECT"), "which path is used: {line}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_hold_what_is_wanted_is_refused_before_anything_is_made() {
+    // storage.md 8
+    let place = directory();
+    let data = place.path().join("data");
+    let start = |setting: &str| {
+        let data = data.display().to_string();
+        run(
+            &["server", "start", "--data-dir", &data, "--set", setting],
+            "",
+        )
+    };
+    let most = (1_u64 << 62).to_string();
+    for (setting, part) in [
+        (format!("disk.free.bytes.min={most}"), "whole filesystem"),
+        (format!("disk.free.bytes.resume={most}"), "whole filesystem"),
+        ("wal.slots=3".to_owned(), "from 4 to 1024"),
+        ("wal.slot.bytes=33554433".to_owned(), "blocks of 4096"),
+        ("message.max.bytes=2000000000".to_owned(), "half a slot"),
+    ] {
+        let (exit, [what, cause, next]) = start(&setting).failure();
+        assert_eq!(exit, 2, "{what}");
+        assert!(cause.contains(part), "{cause}");
+        let key = setting.split('=').next().unwrap();
+        assert!(format!("{what} {next}").contains(key), "{what}: {next}");
+    }
+    assert!(!data.join("identity").exists(), "nothing was made");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How a server ends, and what the next one finds.
 
+use std::net::TcpStream;
+
 use serde_json::Value;
 
 use crate::process::{Server, directory};
@@ -60,11 +62,27 @@ fn a_killed_server_kept_what_it_acknowledged() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a client of the world outside")]
 fn an_ephemeral_server_leaves_nothing_behind() {
     // experience.md 8.3
-    let server = Server::ephemeral();
-    server.rows(&["topic", "create", "orders"]);
-    let end = server.terminate();
-    assert_eq!(end.status.code(), Some(0));
+    for stop in [Server::terminate, Server::interrupt] {
+        let server = Server::ephemeral();
+        server.rows(&["topic", "create", "orders"]);
+        // Somebody who says nothing and does not go does not hold it up.
+        let guest = TcpStream::connect(&server.brokers).unwrap();
+        let end = stop(server);
+        assert_eq!(end.status.code(), Some(0), "{:#?}", end.stderr);
+        assert!(end.left.is_empty(), "{:?}", end.left);
+        drop(guest);
+    }
+}
+
+#[test]
+fn an_ephemeral_server_tidies_up_behind_one_that_was_killed() {
+    let killed = Server::ephemeral().kill();
+    assert_eq!(killed.left.len(), 1, "it had no time to tidy up");
+    let living = Server::ephemeral_in(killed.scratch);
+    living.rows(&["topic", "create", "orders"]);
+    let end = living.terminate();
     assert!(end.left.is_empty(), "{:?}", end.left);
 }

@@ -163,6 +163,27 @@ pub static BROKER: &[Key] = &[
         "Whether topics may be deleted.",
     ),
     Key::new(
+        "disk.free.bytes.min",
+        Kind::Long,
+        "",
+        "Below so many free bytes of the filesystem with the data, producers are refused with a \
+         retriable error until there are more; without it the size of the log, 512 MiB and a \
+         hundredth of the filesystem, but no more than an eighth of it. Ours.",
+    )
+    .null()
+    .unit(Unit::Bytes)
+    .check(Check::AtLeast(0)),
+    Key::new(
+        "disk.free.bytes.resume",
+        Kind::Long,
+        "",
+        "From so many free bytes on, producers are served again; at least disk.free.bytes.min, \
+         without it a quarter more. Ours.",
+    )
+    .null()
+    .unit(Unit::Bytes)
+    .check(Check::AtLeast(0)),
+    Key::new(
         "fetch.max.bytes",
         Kind::Int,
         "57671680",
@@ -869,6 +890,23 @@ pub static BROKER: &[Key] = &[
         "The default of the topic key of the same name.",
     )
     .dynamic(),
+    Key::new(
+        "wal.slot.bytes",
+        Kind::Long,
+        "67108864",
+        "How large a slot of the shared log is; a batch takes no more than half of one. A multiple \
+         of 4096. A data directory in use opens only with the size it was made with. Ours.",
+    )
+    .unit(Unit::Bytes)
+    .check(Check::Between(32 << 20, 1 << 30)),
+    Key::new(
+        "wal.slots",
+        Kind::Int,
+        "8",
+        "How many slots the shared log has: more take longer bursts, and longer to read back after \
+         a crash. They are never given back to the filesystem. Ours.",
+    )
+    .check(Check::Between(4, 1024)),
 ];
 
 /// The declaration of a broker key, foreign ones included.

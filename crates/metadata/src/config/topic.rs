@@ -247,6 +247,7 @@ pub static TOPIC: &[Key] = &[
         "Whether older Kafka versions converted batches for very old consumers.",
     )
     .dynamic()
+    .unlisted()
     .effect(OLD_CLIENT)
     .aliases(&[Alias {
         name: "log.message.downconversion.enable",
