@@ -232,6 +232,7 @@ impl Shared {
             // Its place is taken by a new file, made by the upkeep.
             drop(self.world.disk.unlink(&slot_path(number)));
             drop(self.world.disk.sync_dir(SLOT_DIR));
+            lock(&self.writer).slots.give_up(number);
             self.upkeep_signal.raise();
         }
         self.writer_signal.raise();

@@ -153,10 +153,13 @@ impl Shared {
             let flags = FIRST_OF_SLOT | CONTINUES_RETIRED;
             if core.slots.free() == 0 {
                 // Only the first slot of a new directory is made yet.
-                let number = core.slots.unused_number();
+                let number = core.slots.begin_making();
                 match create_slot(&*self.world.disk, number, self.config.slot_bytes) {
                     Ok(file) => core.slots.add(number, file, None),
-                    Err(error) => tracing::error!(%error, "no slot can be made"),
+                    Err(error) => {
+                        core.slots.give_up(number);
+                        tracing::error!(%error, "no slot can be made");
+                    }
                 }
             }
             let Some((place, retired)) = core.slots.place_after_failure(bytes, lsn) else {

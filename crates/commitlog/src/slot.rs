@@ -6,6 +6,7 @@
 //! - One free slot is always left for the group of a failed flush, and one for the groups that were
 //!   staged when the log filled up, so that a checkpoint never waits for the space it frees.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use world::disk::{DiskError, DiskResult};
@@ -89,6 +90,8 @@ pub(crate) struct Place {
 pub(crate) struct Slots {
     bytes: u64,
     slots: Vec<Slot>,
+    /// Numbers that are not to be given: of slots about to be made, and of files about to go.
+    withheld: BTreeSet<u32>,
     current: Option<usize>,
     at: u64,
     generation: u64,
@@ -101,6 +104,7 @@ impl Slots {
         Slots {
             bytes,
             slots: Vec::new(),
+            withheld: BTreeSet::new(),
             current: None,
             at: 0,
             generation: 0,
@@ -110,6 +114,11 @@ impl Slots {
 
     /// Adds a slot; `last_lsn` of a slot that still holds blocks of the log.
     pub fn add(&mut self, number: u32, file: Arc<dyn File>, last_lsn: Option<u64>) {
+        self.withheld.remove(&number);
+        assert!(
+            self.slots.iter().all(|slot| slot.number != number),
+            "slot {number} is there already"
+        );
         let state = if last_lsn.is_some() {
             Use::Written
         } else {
@@ -220,10 +229,26 @@ impl Slots {
         self.free() > RESERVED
     }
 
-    /// The lowest number that no slot has.
-    pub fn unused_number(&self) -> u32 {
-        let taken = |number| self.slots.iter().any(|slot| slot.number == number);
-        (0..).find(|number| !taken(*number)).unwrap_or(0)
+    /// Takes a number for a slot that is about to be made, the lowest one free: several may be at it,
+    /// and two of them in one file would write over each other's blocks. [`Slots::add`] or
+    /// [`Slots::give_up`] ends it.
+    pub fn begin_making(&mut self) -> u32 {
+        let taken = |number| {
+            self.withheld.contains(&number) || self.slots.iter().any(|slot| slot.number == number)
+        };
+        let number = (0..).find(|number| !taken(*number)).unwrap_or(0);
+        self.withheld.insert(number);
+        number
+    }
+
+    /// The slot could not be made, or the file of a retired one is gone: the number is free again.
+    pub fn give_up(&mut self, number: u32) {
+        self.withheld.remove(&number);
+    }
+
+    /// Slots that are there, about to be made, or about to be replaced.
+    pub fn count_to_come(&self) -> usize {
+        self.slots.len() + self.withheld.len()
     }
 
     /// Whether it is time for a checkpoint: half of the log is used.
@@ -232,7 +257,8 @@ impl Slots {
     }
 
     /// Everything up to `lsn` is durable in segments and manifest: slots that hold nothing newer
-    /// are free. Returns the numbers of retired ones, whose files are to be replaced.
+    /// are free. Returns the numbers of retired ones, whose files are to be replaced: first unlinked,
+    /// then [`Slots::give_up`], or a slot made meanwhile under the same name would lose it.
     pub fn free_through(&mut self, lsn: u64) -> Vec<u32> {
         let current = self.current.map(|current| self.slots[current].number);
         let mut retired = Vec::new();
@@ -247,8 +273,31 @@ impl Slots {
             }
         }
         self.slots.retain(|slot| !retired.contains(&slot.number));
+        self.withheld.extend(&retired);
         self.current =
             current.and_then(|number| self.slots.iter().position(|slot| slot.number == number));
         retired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use world::World;
+
+    use super::*;
+
+    #[test]
+    fn two_who_make_slots_at_once_never_make_the_same() {
+        let sim = World::sim(1);
+        sim.world.disk.create_dir(SLOT_DIR).expect("made");
+        let mut slots = Slots::new(8192, Arc::clone(&sim.world.random));
+        let (first, second) = (slots.begin_making(), slots.begin_making());
+        assert_eq!((first, second), (0, 1));
+        assert_eq!((slots.count(), slots.count_to_come()), (0, 2));
+        let file = create_slot(&*sim.world.disk, second, 8192).expect("made");
+        slots.add(second, file, None);
+        slots.give_up(first);
+        assert_eq!((slots.count(), slots.count_to_come()), (1, 1));
+        assert_eq!(slots.begin_making(), 0, "free again");
     }
 }

@@ -141,11 +141,11 @@ impl Shared {
     /// Makes slots until there are as many as configured; one per call.
     pub fn make_slot(&self) -> bool {
         let missing = {
-            let core = lock(&self.writer);
-            if core.slots.count() >= self.config.slots as usize {
+            let mut core = lock(&self.writer);
+            if core.slots.count_to_come() >= self.config.slots as usize {
                 return false;
             }
-            core.slots.unused_number()
+            core.slots.begin_making()
         };
         match create_slot(&*self.world.disk, missing, self.config.slot_bytes) {
             Ok(file) => {
@@ -157,6 +157,7 @@ impl Shared {
                 true
             }
             Err(error) => {
+                lock(&self.writer).slots.give_up(missing);
                 tracing::warn!(%error, "a slot of the log cannot be made");
                 false
             }
