@@ -11,8 +11,8 @@ use commitlog::{
 };
 use node::{LEADER, Spec, batch, config, contents, key, leader, open, read_all, view};
 use wire::ids::{LeaderEpoch, Offset};
-use world::World;
 use world::sim::{Fault, Injection, Operation, SimDisk, SimWorld};
+use world::{Disk, OpenMode, World};
 
 fn append(store: &LogStore, partition: &Arc<Partition>, tag: u8) {
     let bytes = Spec::new(1, 600, tag).bytes();
@@ -148,6 +148,42 @@ fn a_footer_written_again_after_a_kill_ends_its_segment() {
         let early = instant(at) - told;
         assert!((0..2_048).contains(&early), "offset {at}: {early} ms early");
     }
+}
+
+#[test]
+fn a_slot_that_was_cut_is_refused_and_one_that_was_being_filled_is_not() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..4 {
+        append(&store, &partition, tag);
+    }
+    // The other slots are filled beside the work.
+    sim.spawn.run_for(Duration::from_secs(20));
+    let slots = sim.world.disk.list("wal").expect("there");
+    let (mut refused, mut opened) = (0, 0);
+    for slot in slots {
+        let image = sim.disk.process_crash_image(2);
+        let path = format!("wal/{}", slot.name);
+        let file = image.open(&path, OpenMode::ReadWrite).expect("there");
+        let cut = file.len().expect("known") / 3;
+        file.truncate(cut).expect("cut");
+        let sim = sim.restart_on(2, image);
+        match LogStore::open(&sim.world, config()) {
+            Err(OpenError::Config(reason)) => {
+                assert!(reason.contains(&cut.to_string()), "{path}: {reason}");
+                refused += 1;
+            }
+            Err(error) => panic!("{path}: {error}"),
+            Ok((store, _)) => {
+                let partition = store.partition(&key(0)).expect("there");
+                assert_eq!(tags(&partition), [0, 1, 2, 3], "{path}");
+                opened += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 1, "the slot in use");
+    assert!(opened > 0, "slots that were never used");
 }
 
 #[test]

@@ -166,6 +166,17 @@ impl Journal {
                 node,
             });
         }
+        // Filled durably before it began: one of another length was cut since, and what is gone
+        // with its end has nothing behind it that could tell.
+        let whole = newest.length == sizes.slot_bytes_first
+            || newest.length.is_multiple_of(sizes.slot_bytes_min);
+        if !whole {
+            return Err(JournalError::Corrupt {
+                path: SLOTS[newest.slot].into(),
+                position: newest.length,
+                reason: "it ends here, and no slot is made so long".into(),
+            });
+        }
         for slot in 0..SLOTS.len() {
             let from = if slot == newest.slot {
                 newest.position

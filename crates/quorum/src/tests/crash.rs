@@ -242,6 +242,21 @@ fn damage_with_blocks_behind_it_is_refused() {
 
 // rule D2
 #[test]
+fn a_slot_that_was_cut_is_refused() {
+    let whole = SIZES.slot_bytes_first;
+    for length in (4096..whole).step_by(1000) {
+        let disk = short_log();
+        let file = disk.open("meta-log/0.log", world::OpenMode::ReadWrite);
+        file.expect("there").truncate(length).expect("cut");
+        assert!(
+            matches!(open(&disk), Err(JournalError::Corrupt { .. })),
+            "{length} of {whole} bytes"
+        );
+    }
+}
+
+// rule D2
+#[test]
 fn a_damaged_last_block_is_a_torn_write_until_a_block_behind_it_vouches_for_it() {
     let damage = |disk: &SimDisk| {
         disk.flip_bit("meta-log/0.log", 4 * 4096 + 70, 3)
