@@ -29,7 +29,6 @@ use crate::manifest::{Change, PartitionEntry, TailChange};
 use crate::partition::{Capture, Mark, Partition, wake};
 use crate::recover::walk_log;
 use crate::segment::segment_path;
-use crate::slot::{SLOT_DIR, slot_path};
 use crate::store::Shared;
 use crate::truncate::as_log_error;
 use crate::upkeep::UnsyncedFiles;
@@ -228,11 +227,8 @@ impl Shared {
         let retired = core.slots.free_through(boundary);
         self.unstall(&mut core);
         drop(core);
-        for number in retired {
-            // Its place is taken by a new file, made by the upkeep.
-            drop(self.world.disk.unlink(&slot_path(number)));
-            drop(self.world.disk.sync_dir(SLOT_DIR));
-            lock(&self.writer).slots.give_up(number);
+        if retired {
+            // The upkeep makes new ones in their places.
             self.upkeep_signal.raise();
         }
         self.writer_signal.raise();

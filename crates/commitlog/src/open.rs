@@ -24,7 +24,10 @@ use crate::partition::{Partition, State};
 use crate::recover::{LogEnd, SlotFile, walk_log};
 use crate::segment::segment_path;
 use crate::settings::{LogSettings, StoreConfig};
-use crate::slot::{SLOT_DIR, Slots, create_first_slot, create_slot, slot_number, slot_path};
+use crate::slot::{
+    SLOT_DIR, Slots, create_first_slot, create_slot, slot_number, slot_path, unfinished_number,
+    unfinished_path,
+};
 use crate::staging::{Effect, Group};
 use crate::store::{Parts, RecoveryReport, Shared};
 use crate::upkeep::BALLAST;
@@ -62,8 +65,9 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
         }
     };
     let clean = take_clean_stop(&**disk)?;
-    let slots = open_slots(&**disk, &config)?;
     let replay_from = meta.manifest.replay_from.0;
+    let clean = clean.filter(|(lsn, _)| lsn + 1 == replay_from);
+    let slots = open_slots(&**disk, &config, !created && clean.is_none())?;
 
     let core = WriterCore::new(
         Slots::new(config.slot_bytes, Arc::clone(&world.random)),
@@ -82,7 +86,6 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     let shared = Arc::new(Shared::new(parts));
     let mut recovery = Recovery::new(&shared);
     recovery.add_partitions();
-    let clean = clean.filter(|(lsn, _)| lsn + 1 == replay_from);
     let end = match clean {
         Some((lsn, crc)) => LogEnd {
             last_lsn: lsn,
@@ -195,13 +198,21 @@ fn check_identity(
 
 /// Opens the slots that exist, making the first one if there is none.
 ///
-/// A slot that never held a block is brought to the configured size: a crash came while it was
-/// filled, or the configuration has changed since. One that did must have that size. If it has not,
-/// either the configuration was changed or the slot was cut, and nothing here can tell which: taking
-/// the one for the other would cost acknowledged records.
-fn open_slots(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<SlotFile>, OpenError> {
+/// `needed`: the log has to be read back from them. Then a slot is as it was made or the start is
+/// refused: a name stands for a whole file from its first day on, so a first slot that is gone, or
+/// one that was emptied, has cost acknowledged records. One in use whose size is not the configured
+/// one was cut or the configuration was changed, and nothing here can tell which. One that never
+/// held a block (a change of the configuration again) is made anew.
+fn open_slots(
+    disk: &dyn Disk,
+    config: &StoreConfig,
+    needed: bool,
+) -> Result<Vec<SlotFile>, OpenError> {
     let mut slots = Vec::new();
     for entry in disk.list(SLOT_DIR)? {
+        if let Some(number) = unfinished_number(&entry.name) {
+            disk.unlink(&unfinished_path(number))?;
+        }
         let Some(number) = slot_number(&entry.name) else {
             continue;
         };
@@ -209,7 +220,10 @@ fn open_slots(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<SlotFile>, Op
         let mut file = disk.open(&path, OpenMode::Durable)?;
         let bytes = file.len()?;
         if bytes != config.slot_bytes {
-            if !is_blank(&*file)? {
+            if needed && bytes < BLOCK_ALIGN as u64 {
+                return Err(foreign(disk, &lost_slot(&path, "was emptied")));
+            }
+            if needed && !is_blank(&*file)? {
                 return Err(OpenError::Config(format!(
                     "{path} is in use and has {bytes} bytes, wal.slot.bytes says {}",
                     config.slot_bytes
@@ -219,11 +233,18 @@ fn open_slots(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<SlotFile>, Op
         }
         slots.push(SlotFile { number, file });
     }
-    if slots.is_empty() {
+    if slots.first().is_none_or(|first| first.number != 0) {
+        if needed {
+            return Err(foreign(disk, &lost_slot(&slot_path(0), "is gone")));
+        }
         let file = create_first_slot(disk, config.slot_bytes)?;
-        slots.push(SlotFile { number: 0, file });
+        slots.insert(0, SlotFile { number: 0, file });
     }
     Ok(slots)
+}
+
+fn lost_slot(path: &str, how: &str) -> String {
+    format!("{path} {how}; restore it from a backup or the directory from a replica")
 }
 
 /// Whether a slot never held a block: it begins with zeros, as it was made.

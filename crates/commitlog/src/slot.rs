@@ -1,7 +1,9 @@
 //! The slots of the shared log: files of real zero blocks, written front to back, used again.
 //!
 //! Invariants:
-//! - A slot is never extended once it is in use and, unless retired, never unlinked.
+//! - A slot gets its name when it is whole and never loses it: what is shorter, or gone, was damaged.
+//!   A retired one is replaced by a new file under the same name.
+//! - A slot is never extended once it is in use.
 //! - Each use has a random generation, so that what a slot held before never parses as new.
 //! - One free slot is always left for the group of a failed flush, and one for the groups that were
 //!   staged when the log filled up, so that a checkpoint never waits for the space it frees.
@@ -27,40 +29,55 @@ pub(crate) fn slot_path(number: u32) -> String {
     format!("{SLOT_DIR}/{number:08}.wal")
 }
 
+/// Path of a slot that is being made.
+pub(crate) fn unfinished_path(number: u32) -> String {
+    format!("{SLOT_DIR}/{number:08}.new")
+}
+
 /// Number of the slot with this file name.
 pub(crate) fn slot_number(name: &str) -> Option<u32> {
-    name.strip_suffix(".wal")
+    number_before(name, ".wal")
+}
+
+/// Number of the slot that this file was to become when a crash came.
+pub(crate) fn unfinished_number(name: &str) -> Option<u32> {
+    number_before(name, ".new")
+}
+
+fn number_before(name: &str, suffix: &str) -> Option<u32> {
+    name.strip_suffix(suffix)
         .filter(|digits| digits.len() == 8)?
         .parse()
         .ok()
 }
 
-/// Creates a slot's file, or brings one that never held a block to its size, and opens it for durable writes.
+/// Makes a slot's file of real zero blocks, in place of what has its name, and opens it for durable
+/// writes.
 pub(crate) fn create_slot(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResult<Arc<dyn File>> {
-    let path = slot_path(number);
-    let file = match disk.open(&path, OpenMode::CreateNew) {
-        Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite)?,
-        other => other?,
-    };
-    match file.len()? {
-        length if length < bytes => file.zero_fill(bytes)?,
-        length if length > bytes => file.truncate(bytes)?,
-        _ => {}
-    }
-    name_slot(disk, &path)
+    make(disk, number, |file| file.zero_fill(bytes))
 }
 
-/// Creates the first slot of a new directory. Its blocks are only reserved: filling them would be
+/// Makes the first slot of a new directory. Its blocks are only reserved: filling them would be
 /// most of a first start, and each is filled by its first write.
 pub(crate) fn create_first_slot(disk: &dyn Disk, bytes: u64) -> DiskResult<Arc<dyn File>> {
-    let path = slot_path(0);
-    disk.open(&path, OpenMode::CreateNew)?.allocate(bytes)?;
-    name_slot(disk, &path)
+    make(disk, 0, |file| file.allocate(bytes))
 }
 
-fn name_slot(disk: &dyn Disk, path: &str) -> DiskResult<Arc<dyn File>> {
+fn make(
+    disk: &dyn Disk,
+    number: u32,
+    fill: impl Fn(&dyn File) -> DiskResult<()>,
+) -> DiskResult<Arc<dyn File>> {
+    let (path, unfinished) = (slot_path(number), unfinished_path(number));
+    let file = match disk.open(&unfinished, OpenMode::CreateNew) {
+        // An earlier attempt failed half-way.
+        Err(DiskError::AlreadyExists { .. }) => disk.open(&unfinished, OpenMode::ReadWrite)?,
+        other => other?,
+    };
+    fill(&*file)?;
+    disk.rename(&unfinished, &path)?;
     disk.sync_dir(SLOT_DIR)?;
-    disk.open(path, OpenMode::Durable)
+    disk.open(&path, OpenMode::Durable)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +107,8 @@ pub(crate) struct Place {
 pub(crate) struct Slots {
     bytes: u64,
     slots: Vec<Slot>,
-    /// Numbers that are not to be given: of slots about to be made, and of files about to go.
-    withheld: BTreeSet<u32>,
+    /// Numbers of slots about to be made.
+    in_making: BTreeSet<u32>,
     current: Option<usize>,
     at: u64,
     generation: u64,
@@ -104,7 +121,7 @@ impl Slots {
         Slots {
             bytes,
             slots: Vec::new(),
-            withheld: BTreeSet::new(),
+            in_making: BTreeSet::new(),
             current: None,
             at: 0,
             generation: 0,
@@ -114,7 +131,7 @@ impl Slots {
 
     /// Adds a slot; `last_lsn` of a slot that still holds blocks of the log.
     pub fn add(&mut self, number: u32, file: Arc<dyn File>, last_lsn: Option<u64>) {
-        self.withheld.remove(&number);
+        self.in_making.remove(&number);
         assert!(
             self.slots.iter().all(|slot| slot.number != number),
             "slot {number} is there already"
@@ -234,21 +251,21 @@ impl Slots {
     /// [`Slots::give_up`] ends it.
     pub fn begin_making(&mut self) -> u32 {
         let taken = |number| {
-            self.withheld.contains(&number) || self.slots.iter().any(|slot| slot.number == number)
+            self.in_making.contains(&number) || self.slots.iter().any(|slot| slot.number == number)
         };
         let number = (0..).find(|number| !taken(*number)).unwrap_or(0);
-        self.withheld.insert(number);
+        self.in_making.insert(number);
         number
     }
 
-    /// The slot could not be made, or the file of a retired one is gone: the number is free again.
+    /// The slot could not be made: the number is free again.
     pub fn give_up(&mut self, number: u32) {
-        self.withheld.remove(&number);
+        self.in_making.remove(&number);
     }
 
-    /// Slots that are there, about to be made, or about to be replaced.
+    /// Slots that are there or about to be made.
     pub fn count_to_come(&self) -> usize {
-        self.slots.len() + self.withheld.len()
+        self.slots.len() + self.in_making.len()
     }
 
     /// Whether it is time for a checkpoint: half of the log is used.
@@ -257,26 +274,21 @@ impl Slots {
     }
 
     /// Everything up to `lsn` is durable in segments and manifest: slots that hold nothing newer
-    /// are free. Returns the numbers of retired ones, whose files are to be replaced: first unlinked,
-    /// then [`Slots::give_up`], or a slot made meanwhile under the same name would lose it.
-    pub fn free_through(&mut self, lsn: u64) -> Vec<u32> {
+    /// are free. Retired ones are let go, for new files to take their names; whether there were any.
+    pub fn free_through(&mut self, lsn: u64) -> bool {
         let current = self.current.map(|current| self.slots[current].number);
-        let mut retired = Vec::new();
+        let count = self.slots.len();
+        let done = |slot: &Slot| slot.last_lsn <= lsn && Some(slot.number) != current;
+        self.slots
+            .retain(|slot| slot.state != Use::Retired || !done(slot));
         for slot in &mut self.slots {
-            if slot.last_lsn > lsn || Some(slot.number) == current {
-                continue;
-            }
-            match slot.state {
-                Use::Written => slot.state = Use::Free,
-                Use::Retired => retired.push(slot.number),
-                Use::Free => {}
+            if slot.state == Use::Written && done(slot) {
+                slot.state = Use::Free;
             }
         }
-        self.slots.retain(|slot| !retired.contains(&slot.number));
-        self.withheld.extend(&retired);
         self.current =
             current.and_then(|number| self.slots.iter().position(|slot| slot.number == number));
-        retired
+        self.slots.len() < count
     }
 }
 

@@ -150,8 +150,43 @@ fn a_footer_written_again_after_a_kill_ends_its_segment() {
     }
 }
 
+/// What is done to a slot's file of a process that died.
+type Damage = fn(&dyn world::Disk, &str);
+
+const SLOT_DAMAGES: [(&str, Damage); 3] = [
+    ("cut", |disk, path| {
+        let file = disk.open(path, OpenMode::ReadWrite).expect("there");
+        file.truncate(file.len().expect("known") / 3).expect("cut");
+    }),
+    ("emptied", |disk, path| {
+        let file = disk.open(path, OpenMode::ReadWrite).expect("there");
+        file.truncate(0).expect("emptied");
+    }),
+    ("gone", |disk, path| disk.unlink(path).expect("unlinked")),
+];
+
 #[test]
-fn a_slot_that_was_cut_is_refused_and_one_that_was_being_filled_is_not() {
+fn a_slot_in_use_that_was_cut_emptied_or_lost_is_refused() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..4 {
+        append(&store, &partition, tag);
+    }
+    for (kind, damage) in SLOT_DAMAGES {
+        let image = sim.disk.process_crash_image(2);
+        damage(&image, "wal/00000000.wal");
+        let sim = sim.restart_on(2, image);
+        let Err(refusal) = LogStore::open(&sim.world, config()) else {
+            panic!("{kind}: acknowledged records would be gone");
+        };
+        let told = refusal.to_string();
+        assert!(told.contains("wal/00000000.wal"), "{kind}: {told}");
+    }
+}
+
+#[test]
+fn slots_that_were_never_used_are_made_again_as_are_all_after_a_clean_stop() {
     let sim = World::sim(1);
     let store = open(&sim.world);
     let partition = leader(&store, 0);
@@ -160,30 +195,52 @@ fn a_slot_that_was_cut_is_refused_and_one_that_was_being_filled_is_not() {
     }
     // The other slots are filled beside the work.
     sim.spawn.run_for(Duration::from_secs(20));
-    let slots = sim.world.disk.list("wal").expect("there");
-    let (mut refused, mut opened) = (0, 0);
-    for slot in slots {
-        let image = sim.disk.process_crash_image(2);
-        let path = format!("wal/{}", slot.name);
-        let file = image.open(&path, OpenMode::ReadWrite).expect("there");
-        let cut = file.len().expect("known") / 3;
-        file.truncate(cut).expect("cut");
-        let sim = sim.restart_on(2, image);
-        match LogStore::open(&sim.world, config()) {
-            Err(OpenError::Config(reason)) => {
-                assert!(reason.contains(&cut.to_string()), "{path}: {reason}");
-                refused += 1;
-            }
-            Err(error) => panic!("{path}: {error}"),
-            Ok((store, _)) => {
-                let partition = store.partition(&key(0)).expect("there");
-                assert_eq!(tags(&partition), [0, 1, 2, 3], "{path}");
-                opened += 1;
+    let killed = sim.disk.process_crash_image(2);
+    store.close().expect("closed");
+    let stopped = sim.disk.process_crash_image(2);
+    let opens = |image: &SimDisk, slot: &str, context: &str| {
+        let sim = sim.restart_on(2, image.clone());
+        let (store, _) = LogStore::open(&sim.world, config())
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(tags(&partition), [0, 1, 2, 3], "{context}");
+        sim.spawn.run_for(Duration::from_secs(20));
+        let file = sim.world.disk.open(slot, OpenMode::Read).expect(context);
+        assert_eq!(file.len().ok(), Some(config().slot_bytes), "{context}");
+    };
+    for (image, slot, kinds) in [
+        (&killed, "wal/00000002.wal", ["cut", "gone"].as_slice()),
+        (&stopped, "wal/00000000.wal", &["cut", "emptied", "gone"]),
+    ] {
+        for (kind, damage) in SLOT_DAMAGES {
+            if kinds.contains(&kind) {
+                let image = image.process_crash_image(3);
+                damage(&image, slot);
+                opens(&image, slot, &format!("{slot} {kind}"));
             }
         }
     }
-    assert_eq!(refused, 1, "the slot in use");
-    assert!(opened > 0, "slots that were never used");
+}
+
+#[test]
+fn a_slot_that_a_crash_left_unfinished_is_made_again() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 7);
+    let image = sim.disk.process_crash_image(2);
+    let left = "wal/00000001.new";
+    if let Ok(file) = image.open(left, OpenMode::CreateNew) {
+        file.write_at(&[0; 4096], 0).expect("written");
+    }
+    let sim = sim.restart_on(2, image);
+    let (store, _) = LogStore::open(&sim.world, config()).expect("open");
+    assert_eq!(tags(&store.partition(&key(0)).expect("there")), [7]);
+    sim.spawn.run_for(Duration::from_secs(20));
+    let names = sim.world.disk.list("wal").expect("there");
+    let names: Vec<&str> = names.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names.len(), config().slots as usize, "{names:?}");
+    assert!(names.iter().all(|name| name.ends_with(".wal")), "{names:?}");
 }
 
 #[test]

@@ -895,7 +895,7 @@ pub static BROKER: &[Key] = &[
         Kind::Long,
         "67108864",
         "How large a slot of the shared log is; a batch takes no more than half of one. A multiple \
-         of 4096. A data directory in use opens only with the size it was made with. Ours.",
+         of 4096. It may be changed after a clean stop. Ours.",
     )
     .unit(Unit::Bytes)
     .check(Check::Between(32 << 20, 1 << 30)),
