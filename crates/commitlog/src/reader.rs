@@ -128,6 +128,14 @@ impl Partition {
                 }
             }
         }
+        // Of the last batch only the header was looked at, and an answer that runs short in the
+        // middle of being sent costs the whole connection.
+        if file.len()? < end {
+            return Err(ReadError::Corrupt {
+                offset: from,
+                reason: format!("segment {} was cut before position {end}", plan.segment),
+            });
+        }
         let mut state = self.state();
         state.damage_in(plan.segment, start, end)?;
         if let Some(live) = state.live.as_mut() {

@@ -494,6 +494,36 @@ fn scrubbed_damage_is_marked_and_not_served() {
 }
 
 #[test]
+fn a_segment_that_was_cut_is_told_before_an_answer_begins() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..4 {
+        append(&store, &partition, tag);
+    }
+    store.close().expect("closed");
+    let image = sim.disk.process_crash_image(1);
+    let segment = image
+        .open("seg/01/1-00000000000000000000.seg", OpenMode::ReadWrite)
+        .expect("there");
+    // In the body of the third batch.
+    let batch = Spec::new(1, 600, 0).bytes().len() as u64;
+    segment.truncate(batch * 3 - 10).expect("cut");
+    let (_, store) = reopened(&sim, image, 1);
+    let partition = store.partition(&key(0)).expect("there");
+    let read = |offset| {
+        partition
+            .read(Offset(offset), 10, true, ReadBound::HighWatermark)
+            .map(|slice| slice.next_offset)
+    };
+    assert_eq!(read(1).expect("whole"), Offset(2));
+    for lost in [2, 3] {
+        let told = read(lost).expect_err("cut");
+        assert!(matches!(told, ReadError::Corrupt { .. }), "{told}");
+    }
+}
+
+#[test]
 fn damaged_newest_manifest_falls_back_to_the_one_before() {
     let sim = World::sim(1);
     let store = open(&sim.world);
