@@ -8,7 +8,8 @@
 //! - Answers leave in request order (W7). Only Produce requests are handled while earlier ones
 //!   are unanswered, and only behind other Produce requests; everything else waits its turn.
 //! - It does not read while it has unhandled frames, too much unanswered or unsent, no byte
-//!   permit, or while the log has no room. TCP then holds the client back; nothing is dropped.
+//!   permit, or, once it has sent records, while the log has no room. TCP then holds the client
+//!   back; nothing is dropped.
 //! - A frame that takes too long and a connection on which nothing moves are closed by the
 //!   reactor's sweep, through [`Shared`].
 
@@ -104,6 +105,9 @@ pub struct Connection {
     slots: VecDeque<Slot>,
     outbox: Outbox,
     stalled: Option<(ApiKey, Instant, Box<StalledProduce>)>,
+    /// It has sent records: while the log has no room its next request would most likely only wait.
+    /// The others read on, for who consumes or asks is not to wait for who writes.
+    produces: bool,
     charge: Charge,
     /// Raised when a partition that a parked fetch waits for has moved. One per connection.
     advanced: Arc<AdvanceFlag>,
@@ -132,6 +136,7 @@ impl Connection {
             slots: VecDeque::new(),
             outbox: Outbox::default(),
             stalled: None,
+            produces: false,
             ended: false,
             shared,
             stream,
@@ -319,6 +324,7 @@ impl Connection {
             let began = self.context.reactor.now();
             let (key, reply) = dispatch(&self.context, frame)?;
             self.context.reactor.counters.requested(key);
+            self.produces |= key == ApiKey::Produce;
             self.place(key, began, reply);
         }
         Ok(moved)
@@ -410,7 +416,7 @@ impl Connection {
         {
             return false;
         }
-        if reactor.has_no_room() {
+        if self.produces && reactor.has_no_room() {
             reactor.wait_for_room(&self.shared);
             return false;
         }

@@ -221,7 +221,7 @@ impl Reactor {
         self.no_room.get()
     }
 
-    /// Notes that the staging buffer is full: no connection of this reactor reads on.
+    /// Notes that the staging buffer is full: no producer's connection of this reactor reads on.
     pub fn note_no_room(&self) {
         self.no_room.set(true);
         self.counters.stalled();

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use commitlog::{LogError, LogStore, OpenError, RecoveryReport, StoreConfig};
+use commitlog::{LogError, LogStore, OpenError, RecoveryReport, StoreConfig, StoreHealth};
 use metadata::config::StaticConfig;
 use metadata::{Answer, Command, DirectoryId, Endpoint, Refusal, Security};
 use quorum::{Settings, SingleNode};
@@ -36,6 +36,10 @@ const HANDOVER_QUEUE: usize = 256;
 
 /// Pause before the control task tries again what the log had no room for.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a start waits for room in the log. A checkpoint that takes longer has met a disk that
+/// takes no more.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How often the end of a drain is looked for.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
@@ -424,8 +428,24 @@ async fn begin(
         epoch,
     })
     .await?;
-    node.control.cluster().start_following()?;
-    Ok(())
+    host(node).await
+}
+
+/// Hosts what the image says. A log that was full when the last process died has room for the
+/// records this may take after its first checkpoint, which the store is at already.
+async fn host(node: &Node) -> Result<(), StartError> {
+    let give_up = node.world.clock.now().after(ROOM_WAIT_MAX);
+    loop {
+        match node.control.cluster().start_following() {
+            Err(LogError::StagingFull)
+                if node.world.clock.now() < give_up
+                    && !matches!(node.store.health(), StoreHealth::Dead(_)) =>
+            {
+                crate::timer::sleep(CATCH_UP_PAUSE).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// What other nodes, and their clients, are told of this one.

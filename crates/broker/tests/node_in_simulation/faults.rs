@@ -275,6 +275,8 @@ fn a_disk_without_a_byte_left_loses_nothing_that_was_acknowledged() {
 
 const WRITERS: u64 = 12;
 const BATCHES: u64 = 200;
+/// More than the staging buffers have room for.
+const LATE_PARTITIONS: i32 = 1_000;
 
 /// Sends many batches without waiting, and awaits that all are acknowledged.
 async fn pipeline(door: Door, ledger: Rc<RefCell<Ledger>>) {
@@ -416,4 +418,69 @@ fn first_segment(stage: &Stage) -> (String, u64) {
     }
     found.sort_by_key(|(path, bytes)| (std::cmp::Reverse(*bytes), path.clone()));
     found.swap_remove(0)
+}
+
+#[test]
+fn a_node_killed_with_a_full_log_starts_again_and_hosts_what_it_had_no_room_for() {
+    let stage = Stage::new(6, small_store());
+    let door = stage.door();
+    let ledger = stage.play(async {
+        let ledger = prepare(&door).await;
+        for operation in [Operation::SyncData, Operation::SyncFs] {
+            let fault = Injection::on(operation, Fault::Io).path("seg/");
+            stage.sim.disk.inject(fault.always());
+        }
+        for _ in 0..WRITERS {
+            let (door, ledger) = (door.clone(), ledger.clone());
+            tokio::task::spawn_local(async move {
+                let mut author = Author::new(&door, &ledger).await;
+                for _ in 0..BATCHES {
+                    // The connection of the dead process.
+                    if author.write(3).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        pause(5_000).await;
+        let acknowledged = ledger.borrow().acknowledged;
+        pause(2_000).await;
+        assert_eq!(
+            ledger.borrow().acknowledged,
+            acknowledged,
+            "the log is full"
+        );
+        // Who reads does not wait for who writes.
+        let readable = read_all(&door, &ledger).await.unwrap();
+        assert!(readable as u64 >= acknowledged, "{readable}");
+        // Decided, and more than there is room for.
+        let mut client = door.client().await.unwrap();
+        tokio::task::spawn_local(async move {
+            let _ = client
+                .create_topic(topic("late", LATE_PARTITIONS, &[]))
+                .await;
+        });
+        pause(500).await;
+        assert!(stage.broker.node().image().topic("late").is_some());
+        let mut noted = ledger.borrow_mut();
+        let late = noted.topics.entry("late".to_owned()).or_default();
+        late.partitions.holds = Some(LATE_PARTITIONS);
+        late.retention.holds = Some("604800000".to_owned());
+        drop(noted);
+        ledger
+    });
+    let image = stage.sim.disk.process_crash_image(7);
+    // The first checkpoints of the new process do not make any room yet.
+    for operation in [Operation::SyncData, Operation::SyncFs] {
+        image.inject(Injection::on(operation, Fault::Io).path("seg/").times(3));
+    }
+    let stage = stage
+        .crash(7, image)
+        .start(small_store())
+        .map_err(|failed| failed.0)
+        .unwrap();
+    stage.play(Ledger::check(&ledger, &stage.door()));
+    assert!(ledger.borrow().acknowledged > 0);
+    let hosted = stage.broker.node().store.partitions().len();
+    assert!(hosted > LATE_PARTITIONS as usize, "{hosted}");
 }
