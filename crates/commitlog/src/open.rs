@@ -281,6 +281,8 @@ struct Recovery<'a> {
     named: BTreeMap<PartitionId, bool>,
     /// Partitions that the log deletes.
     gone: Vec<Arc<Partition>>,
+    /// The buffer of the last block.
+    spare: Option<AlignedBuf>,
     report: RecoveryReport,
 }
 
@@ -292,6 +294,7 @@ impl<'a> Recovery<'a> {
             partitions: BTreeMap::new(),
             named: BTreeMap::new(),
             gone: Vec::new(),
+            spare: None,
             report: RecoveryReport::default(),
         }
     }
@@ -325,7 +328,8 @@ impl<'a> Recovery<'a> {
 
     fn block(&mut self, header: &BlockHeader, block: &[u8]) -> Result<(), OpenError> {
         let length = header.length as usize;
-        let mut group = Group::from_block(header.lsn, block, length, header.records);
+        let spare = self.spare.take();
+        let mut group = Group::from_block(header.lsn, block, length, header.records, spare);
         let mut entries: BTreeMap<PartitionId, u32> = BTreeMap::new();
         let mut at = BLOCK_HEADER_BYTES;
         for record in Records::new(&block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + length]) {
@@ -353,6 +357,7 @@ impl<'a> Recovery<'a> {
             at += record.body.len();
         }
         self.gather(&group);
+        self.spare = Some(group.into_buffer());
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use crate::block::{
     BLOCK_HEADER_BYTES, BlockHeader, CONTINUES_RETIRED, block_bytes, check_block, parse_header,
 };
 
-/// Bytes read at once.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes read at once: several blocks of a busy log.
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// A slot's file.
 #[derive(Clone)]
@@ -50,8 +50,9 @@ pub(crate) fn walk_log<E: From<world::DiskError>>(
     mut each: impl FnMut(&BlockHeader, &[u8]) -> Result<(), E>,
 ) -> Result<LogEnd, E> {
     let mut heads = Vec::new();
-    for (at, slot) in slots.iter().enumerate() {
-        let mut reader = SlotReader::new(slot, slot_bytes);
+    let mut reader = SlotReader::new(slots, slot_bytes);
+    for at in 0..slots.len() {
+        reader.turn_to(at, false);
         if let Some(head) = reader.valid_block(0)?.map(|(head, _, _)| head) {
             heads.push((head, at));
         }
@@ -70,7 +71,7 @@ pub(crate) fn walk_log<E: From<world::DiskError>>(
     let mut rest: Option<(usize, u64, u64)> = None;
     'slots: while let Some(at) = next {
         let (first, slot) = &heads[at];
-        let mut reader = SlotReader::new(&slots[*slot], slot_bytes);
+        reader.turn_to(*slot, true);
         let (generation, mut position) = (first.generation, 0);
         loop {
             // A slot that continues this one, after its retirement, wins over what is here.
@@ -128,11 +129,11 @@ pub(crate) fn walk_log<E: From<world::DiskError>>(
         return Ok(end);
     }
     let missing = end.last_lsn + 1;
-    let vouched = find_voucher(slots, slot_bytes, &heads, rest, missing)?;
-    if vouched {
+    if find_voucher(&mut reader, &heads, rest, missing)? {
         end.lost = Some((missing, invalid));
     } else if let Some((slot, position, _)) = rest {
-        end.torn = SlotReader::new(&slots[slot], slot_bytes).has_lsn(position, missing)?;
+        reader.turn_to(slot, false);
+        end.torn = reader.has_lsn(position, missing)?;
     }
     Ok(end)
 }
@@ -147,8 +148,7 @@ fn note_slot(slots: &mut Vec<(u32, u64)>, number: u32, lsn: u64) {
 /// Whether any valid block behind the first invalid one says that `missing` had been acknowledged:
 /// then it is corruption, not a torn tail (storage.md 6.3).
 fn find_voucher(
-    slots: &[SlotFile],
-    slot_bytes: u64,
+    reader: &mut SlotReader<'_>,
     heads: &[(BlockHeader, usize)],
     rest: Option<(usize, u64, u64)>,
     missing: u64,
@@ -158,9 +158,9 @@ fn find_voucher(
         .filter(|(head, _)| head.lsn > missing)
         .map(|(head, slot)| (*slot, 0, head.generation));
     for (slot, position, generation) in rest.into_iter().chain(later) {
-        let mut reader = SlotReader::new(&slots[slot], slot_bytes);
+        reader.turn_to(slot, true);
         let mut at = position;
-        while at < slot_bytes {
+        while at < reader.slot_bytes {
             match reader.valid_block(at)? {
                 Some((head, _, length)) if head.generation == generation => {
                     if head.lsn > missing && head.durable_lsn >= missing {
@@ -175,42 +175,72 @@ fn find_voucher(
     Ok(false)
 }
 
-/// Reads blocks of one slot through a window.
+/// Reads blocks, of one slot after the other, through one window that moves over it.
 struct SlotReader<'a> {
-    slot: &'a SlotFile,
+    slots: &'a [SlotFile],
+    slot: usize,
     slot_bytes: u64,
+    /// Whether more than what is asked for is read, for it will be asked for next.
+    ahead: bool,
     window: AlignedBuf,
     start: u64,
     length: usize,
 }
 
 impl<'a> SlotReader<'a> {
-    fn new(slot: &'a SlotFile, slot_bytes: u64) -> SlotReader<'a> {
-        let window = AlignedBuf::zeroed(WINDOW_BYTES.min(slot_bytes as usize));
+    fn new(slots: &'a [SlotFile], slot_bytes: u64) -> SlotReader<'a> {
         SlotReader {
-            slot,
+            slots,
+            slot: 0,
             slot_bytes,
-            window,
+            ahead: false,
+            window: AlignedBuf::zeroed(WINDOW_BYTES.min(slot_bytes as usize)),
             start: 0,
             length: 0,
         }
     }
 
-    /// Makes sure that `length` bytes from `position` are in the window; says how many are.
+    /// Reads from this slot from now on.
+    fn turn_to(&mut self, slot: usize, ahead: bool) {
+        self.ahead = ahead;
+        if self.slot != slot {
+            self.slot = slot;
+            self.length = 0;
+        }
+    }
+
+    /// Makes sure that `length` bytes from `position` are in the window; says how many are. What the
+    /// window held of them is not read again.
     fn load(&mut self, position: u64, length: usize) -> DiskResult<usize> {
-        let inside =
-            position >= self.start && position + length as u64 <= self.start + self.length as u64;
+        let end = self.start + self.length as u64;
+        let inside = position >= self.start && position + length as u64 <= end;
         if !inside {
             let left = self.slot_bytes.saturating_sub(position) as usize;
+            let kept = if (self.start..end).contains(&position) {
+                (position - self.start) as usize..self.length
+            } else {
+                0..0
+            };
+            let mut have = kept.len();
             if self.window.len() < length {
-                self.window = AlignedBuf::zeroed(length);
+                let mut larger = AlignedBuf::zeroed(length);
+                larger[..have].copy_from_slice(&self.window[kept]);
+                self.window = larger;
+            } else {
+                self.window.copy_within(kept, 0);
             }
-            let wanted = self.window.len().min(left);
-            self.length = self
-                .slot
-                .file
-                .read_at(&mut self.window[..wanted], position)?;
             self.start = position;
+            self.length = have;
+            let most = if self.ahead {
+                self.window.len()
+            } else {
+                length
+            };
+            let wanted = most.min(left);
+            have += self.slots[self.slot]
+                .file
+                .read_at(&mut self.window[have..wanted], position + have as u64)?;
+            self.length = have;
         }
         let have = (self.start + self.length as u64).saturating_sub(position);
         Ok(length.min(have as usize))
@@ -247,7 +277,7 @@ impl<'a> SlotReader<'a> {
 
     /// What lies at `position`, for people.
     fn describe(&mut self, position: u64) -> DiskResult<String> {
-        let number = self.slot.number;
+        let number = self.slots[self.slot].number;
         let what = match self.block(position, DURABLE_ALIGN)? {
             [] => "the end of the slot".to_owned(),
             block => match check_block(block) {
