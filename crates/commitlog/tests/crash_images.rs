@@ -3,13 +3,11 @@
 
 mod node;
 
-use std::sync::Arc;
-
-use commitlog::{AppendOrigin, LogStore, Partition, StoreConfig};
-use node::{Did, Model, Spec, check, config, key, settings, view};
-use wire::ids::{LeaderEpoch, Offset};
+use commitlog::{LogStore, StoreConfig};
+use node::script::Script;
+use node::{Model, check, config};
 use world::World;
-use world::sim::{Rng, SimDisk, SimWorld};
+use world::sim::{SimDisk, SimWorld};
 
 /// What a scripted life leaves behind.
 struct Life {
@@ -19,127 +17,35 @@ struct Life {
     done: bool,
 }
 
-const PARTITIONS: i32 = 3;
-
 /// Runs the script of a seed until its end, or until the disk fails.
 fn live(seed: u64, steps: usize, stop_at: Option<u64>) -> Life {
     let sim = World::sim(seed);
     if let Some(operation) = stop_at {
         sim.disk.stop_at(operation);
     }
-    let mut model = Model::default();
+    let mut script = Script::new(seed);
     let Ok((store, _)) = LogStore::open(&sim.world, config()) else {
         return Life {
             sim,
-            model,
+            model: script.model,
             durable: 0,
             done: false,
         };
     };
-    let mut rng = Rng::fork(seed, "script");
-    let mut epochs = [0; PARTITIONS as usize];
     let mut done = true;
-    for step in 0..steps {
+    for _ in 0..steps {
         if matches!(store.health(), commitlog::StoreHealth::Dead(_)) || sim.disk.is_power_cut() {
             done = false;
             break;
         }
-        one_step(&sim, &store, &mut model, &mut rng, &mut epochs, step);
+        script.step(&sim, &store);
     }
     let durable = store.durable_lsn().0;
     Life {
         sim,
-        model,
+        model: script.model,
         durable,
         done,
-    }
-}
-
-fn one_step(
-    sim: &SimWorld,
-    store: &LogStore,
-    model: &mut Model,
-    rng: &mut Rng,
-    epochs: &mut [i32; PARTITIONS as usize],
-    step: usize,
-) {
-    let number = rng.below(PARTITIONS as u64) as i32;
-    let Some(partition) = store.partition(&key(number)) else {
-        if let Ok(partition) = store.create_partition(key(number), settings()) {
-            model.note(store.last_lsn().0, number, Did::Create);
-            lead(&partition, number, model, epochs);
-        }
-        return;
-    };
-    match rng.below(100) {
-        0..60 => append(&partition, number, model, rng, epochs, step),
-        60..70 => drop(store.wait_durable(store.last_lsn())),
-        70..78 => sim.spawn.run_until_idle(),
-        78..83 => {
-            let offsets = partition.offsets();
-            let (start, end) = (offsets.log_start.0, offsets.end.0);
-            let to = start + rng.below((end - start) as u64 + 1) as i64;
-            if let Ok(lsn) = partition.truncate(Offset(to))
-                && to < end
-            {
-                model.note(lsn.0, number, Did::Truncate(to));
-            }
-        }
-        83..87 => {
-            let offsets = partition.offsets();
-            let (start, high) = (offsets.log_start.0, offsets.high_watermark.0);
-            let to = start + rng.below((high - start) as u64 + 1) as i64;
-            if to > start
-                && let Ok(lsn) = partition.advance_log_start(Offset(to))
-            {
-                model.note(lsn.0, number, Did::Trim(to));
-            }
-        }
-        87..90 => lead(&partition, number, model, epochs),
-        90..96 => drop(store.checkpoint()),
-        96..98 => {
-            if let Ok(lsn) = store.delete_partition(&key(number)) {
-                model.note(lsn.0, number, Did::Delete);
-            }
-        }
-        _ => sim.spawn.run_for(std::time::Duration::from_secs(2)),
-    }
-}
-
-fn lead(
-    partition: &Arc<Partition>,
-    number: i32,
-    model: &mut Model,
-    epochs: &mut [i32; PARTITIONS as usize],
-) {
-    let epoch = epochs[number as usize] + 1;
-    if let Ok(lsn) = partition.become_leader(LeaderEpoch(epoch)) {
-        epochs[number as usize] = epoch;
-        model.note(lsn.0, number, Did::Epoch(epoch));
-    }
-}
-
-fn append(
-    partition: &Arc<Partition>,
-    number: i32,
-    model: &mut Model,
-    rng: &mut Rng,
-    epochs: &[i32; PARTITIONS as usize],
-    step: usize,
-) {
-    let (records, payload) = (1 + rng.below(4) as i32, 10 + rng.below(1500) as usize);
-    let bytes = Spec::new(records, payload, step as u8)
-        .at(step as i64 * 10)
-        .bytes();
-    let epoch = epochs[number as usize];
-    let origin = AppendOrigin::Coordinator {
-        leader_epoch: LeaderEpoch(epoch),
-    };
-    if let Ok(appended) = partition.append(&view(&bytes), origin, step as i64) {
-        let base = appended.base_offset.0;
-        let bytes = node::stamped(&bytes, base, epoch);
-        let end = appended.last_offset.0 + 1;
-        model.note(appended.lsn.0, number, Did::Append { base, end, bytes });
     }
 }
 

@@ -2,6 +2,8 @@
 //! what must be found.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod script;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
