@@ -7,6 +7,8 @@
 //! - A name created, renamed or removed is durable only after [`Disk::sync_dir`] of its parent.
 //! - After a failed [`File::sync_data`] or [`Disk::sync_fs`] the unsynced bytes are unknown: the
 //!   kernel may have dropped them and marked the pages clean. The call is never retried.
+//! - The same holds for the names of a failed [`Disk::sync_dir`]: they are made anew, or the
+//!   directory is given up.
 //! - [`File::write_durable`] is durable when it returns `Ok`; on an error its range is unknown.
 
 use std::io::IoSlice;

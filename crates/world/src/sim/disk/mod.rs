@@ -131,10 +131,12 @@ impl SimDisk {
     /// cache is whole, and still not durable.
     pub fn process_crash_image(&self, seed: u64) -> SimDisk {
         let state = self.state();
+        // What has no name now may get it back from a later power cut.
+        let kept = state.names.nodes_kept();
         let nodes = state
             .nodes
             .iter()
-            .filter(|(_, node)| node.named)
+            .filter(|(id, node)| node.named || kept.contains(id))
             .map(|(id, node)| {
                 let mut node = Node::clone(node);
                 node.open = 0;
