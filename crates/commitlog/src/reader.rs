@@ -54,6 +54,8 @@ struct Plan {
     from: u64,
     /// Data ends here, with this offset; the position may be unknown.
     limit_offset: i64,
+    /// The segment holds nothing at or beyond this offset.
+    segment_end: i64,
     limit: Option<u64>,
     /// Nothing beyond this may be looked at.
     data_end: u64,
@@ -91,10 +93,24 @@ impl Partition {
             end: plan.data_end,
             chunk: Chunk::new(),
         };
+        let mut before = plan.segment;
         let first = loop {
             match walk.next(from)? {
+                // No checksum of Kafka's covers a base offset.
+                Some(head) if head.base_offset < before || head.end() > plan.segment_end => {
+                    return Err(ReadError::Corrupt {
+                        offset: from,
+                        reason: format!("a batch that says it begins at {}", head.base_offset),
+                    });
+                }
                 Some(head) if head.end() > from.0 => break head,
-                Some(_) => {}
+                Some(head) => before = head.end(),
+                // A truncation inside a batch leaves a hole behind the batch before it.
+                None if plan.index.is_some() && plan.limit_offset == plan.segment_end => {
+                    let behind = Offset(plan.segment_end);
+                    let next = self.read(behind, bytes_max, at_least_one, bound)?;
+                    return Ok(if next.file.is_some() { next } else { slice });
+                }
                 None => return Ok(slice),
             }
         };
@@ -358,6 +374,7 @@ impl State {
             revision,
             from,
             limit_offset,
+            segment_end,
             limit,
             data_end,
             index,
