@@ -15,6 +15,8 @@ use crate::block::{
 
 /// Bytes read at once: several blocks of a busy log.
 const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of nothing after which a slot counts as never used.
+const LOOK_BYTES: usize = 1 << 20;
 
 /// A slot's file.
 #[derive(Clone)]
@@ -157,12 +159,32 @@ fn find_voucher(
         .iter()
         .filter(|(head, _)| head.lsn > missing)
         .map(|(head, slot)| (*slot, 0, head.generation));
-    for (slot, position, generation) in rest.into_iter().chain(later) {
-        reader.turn_to(slot, true);
+    // A slot whose first block is damaged says nothing by its head; what stands behind it does.
+    // What an earlier use left there has lower LSNs.
+    let headless = (0..reader.slots.len())
+        .filter(|slot| heads.iter().all(|(_, known)| known != slot))
+        .map(|slot| (slot, 0, None));
+    let known = rest
+        .into_iter()
+        .chain(later)
+        .map(|(slot, position, generation)| (slot, position, Some(generation)));
+    for (slot, position, generation) in known.chain(headless) {
+        reader.turn_to(slot, generation.is_some());
         let mut at = position;
+        let mut looked = 0;
         while at < reader.slot_bytes {
+            if generation.is_none() && at >= looked {
+                // Most such slots were never used.
+                if reader.is_zero(at)? {
+                    break;
+                }
+                reader.turn_to(slot, true);
+                looked = at + LOOK_BYTES as u64;
+            }
             match reader.valid_block(at)? {
-                Some((head, _, length)) if head.generation == generation => {
+                Some((head, _, length))
+                    if generation.is_none_or(|generation| head.generation == generation) =>
+                {
                     if head.lsn > missing && head.durable_lsn >= missing {
                         return Ok(true);
                     }
@@ -250,6 +272,13 @@ impl<'a> SlotReader<'a> {
         let have = self.load(position, length)?;
         let from = (position - self.start) as usize;
         Ok(&self.window[from..from + have])
+    }
+
+    /// Whether some bytes from `position` on holds nothing.
+    fn is_zero(&mut self, position: u64) -> DiskResult<bool> {
+        let left = self.slot_bytes.saturating_sub(position) as usize;
+        let bytes = self.block(position, LOOK_BYTES.min(left))?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
     /// Header, CRC and bytes on disk of the block at `position`, if it is one.
