@@ -19,7 +19,6 @@ use crate::manifest::{
 };
 
 const CURRENT: &str = "meta/CURRENT";
-const CURRENT_NEW: &str = "meta/CURRENT.new";
 /// Directory of the manifest.
 pub(crate) const META_DIR: &str = "meta";
 /// A delta file shorter than this is never folded.
@@ -135,10 +134,13 @@ impl Meta {
         let head = encode_delta(&self.manifest, replay_from, tails.len() as u64, changes);
         let delta = decode_delta(&head).map_err(|error| at(META_DIR, error))?;
         let position = self.delta_bytes;
+        // The tails are durable before the head that points to them: a sync that fails may leave any
+        // part of a delta, and one that a restart takes for whole must be.
         let written = self
             .delta
-            .write_at(&head, position)
-            .and_then(|()| self.delta.write_at(tails, position + head.len() as u64))
+            .write_at(tails, position + head.len() as u64)
+            .and_then(|()| self.delta.sync_data())
+            .and_then(|()| self.delta.write_at(&head, position))
             .and_then(|()| self.delta.sync_data());
         if let Err(error) = written {
             self.spoilt = true;
@@ -153,13 +155,27 @@ impl Meta {
         Ok(())
     }
 
+    /// Has the next change put into a new generation, with a snapshot of all before it.
+    pub fn write_anew(&mut self) {
+        self.spoilt = true;
+    }
+
     /// Whether the deltas outgrew their snapshot.
     pub fn wants_fold(&self) -> bool {
         self.delta_bytes > FOLD_BYTES_MIN.max(2 * self.snapshot_bytes)
     }
 
-    /// Writes a new snapshot of what is known.
+    /// Writes a new snapshot of what is known. When it fails, it is not known which generation a
+    /// restart would find: nothing is appended to the old one any more.
     pub fn fold(&mut self) -> Result<(), OpenError> {
+        let folded = self.try_fold();
+        if folded.is_err() {
+            self.spoilt = true;
+        }
+        folded
+    }
+
+    fn try_fold(&mut self) -> Result<(), OpenError> {
         let generation = self.manifest.generation + 1;
         let mut tails = Writer::new();
         let mut places = std::collections::BTreeMap::new();
@@ -257,26 +273,28 @@ fn read_head(file: &dyn File) -> Result<Vec<u8>, Trouble> {
 }
 
 /// Writes snapshot and empty delta of a generation, then `CURRENT`; every step durable before the
-/// next.
+/// next. Each file gets its name when it is whole: an attempt that failed may have made this
+/// generation the current one, so that its files are replaced and never missing.
 fn write_generation(disk: &Arc<dyn Disk>, generation: u64, pieces: &[&[u8]]) -> DiskResult<()> {
     let write = |path: &str, pieces: &[&[u8]]| {
-        match disk.unlink(path) {
+        let unfinished = format!("{path}.new");
+        match disk.unlink(&unfinished) {
             Ok(()) | Err(DiskError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let file = disk.open(path, OpenMode::CreateNew)?;
+        let file = disk.open(&unfinished, OpenMode::CreateNew)?;
         let mut position = 0;
         for piece in pieces {
             file.write_at(piece, position)?;
             position += piece.len() as u64;
         }
-        file.sync_data()
+        file.sync_data()?;
+        disk.rename(&unfinished, path)
     };
     write(&snapshot_path(generation), pieces)?;
     write(&delta_path(generation), &[])?;
     disk.sync_dir(META_DIR)?;
-    write(CURRENT_NEW, &[&encode_current(generation)])?;
-    disk.rename(CURRENT_NEW, CURRENT)?;
+    write(CURRENT, &[&encode_current(generation)])?;
     disk.sync_dir(META_DIR)
 }
 

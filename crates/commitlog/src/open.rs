@@ -54,7 +54,7 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     }
     disk.sync_dir("")?;
     let created = known.is_none();
-    let meta = match Meta::load(disk)? {
+    let mut meta = match Meta::load(disk)? {
         Some(meta) => meta,
         None if created => Meta::create(disk)?,
         None => {
@@ -67,7 +67,13 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     let clean = take_clean_stop(&**disk)?;
     let replay_from = meta.manifest.replay_from.0;
     let clean = clean.filter(|(lsn, _)| lsn + 1 == replay_from);
-    let slots = open_slots(&**disk, &config, !created && clean.is_none())?;
+    let needed = !created && clean.is_none();
+    if needed {
+        // The process before may have died of a sync that failed: the page cache shows deltas that
+        // the disk need not have.
+        meta.write_anew();
+    }
+    let slots = open_slots(&**disk, &config, needed)?;
 
     let core = WriterCore::new(
         Slots::new(config.slot_bytes, Arc::clone(&world.random)),
