@@ -26,7 +26,7 @@ use crate::errors::{LogError, OpenError, ReadError};
 use crate::ids::{Lsn, PartitionId};
 use crate::lock;
 use crate::manifest::{Change, PartitionEntry, TailChange};
-use crate::partition::{Capture, Mark, Partition, wake};
+use crate::partition::{Capture, Mark, Partition, State, wake};
 use crate::recover::walk_log;
 use crate::segment::segment_path;
 use crate::store::Shared;
@@ -67,6 +67,10 @@ impl Shared {
     }
 
     pub fn checkpoint_with(&self, checkpointer: &mut Checkpointer) -> Result<(), LogError> {
+        if self.is_dead() {
+            // It may have died because what a manifest would name is not on the disk.
+            return Err(LogError::Dead(self.death()));
+        }
         self.checkpoint_requested.store(false, Ordering::Release);
         checkpointer.last = self.world.clock.now();
         let (boundary, dirty) = self.staging.lock().end_period();
@@ -133,7 +137,16 @@ impl Shared {
             let mut broken = lock(&self.broken);
             for (id, _) in files.keys() {
                 if let Some(partition) = by_id.get(id) {
-                    partition.state().broken = true;
+                    let known = crate::read_lock(&self.meta)
+                        .manifest
+                        .partition(*id)
+                        .cloned();
+                    let mut state = partition.state();
+                    state.broken = true;
+                    // Nor read: the cache may show what the disk has, or nothing.
+                    let whole = untouched(known.as_ref(), &state);
+                    state.gathered = state.gathered.min(whole);
+                    drop(state);
                     broken.insert(*id, Arc::clone(partition));
                 }
             }
@@ -147,8 +160,11 @@ impl Shared {
                 // A partition that was deleted before its first byte never had one.
                 Ok(()) | Err(DiskError::NotFound { .. }) => {}
                 Err(error) => {
-                    lock(&self.unsynced_dirs).extend(dirs.iter().cloned());
-                    return Err(error.into());
+                    // A second sync could say yes without the names. The log still holds
+                    // everything, and another process reads from the disk which are there.
+                    let reason = format!("the names in {dir} could not be made durable: {error}");
+                    self.die(reason.clone());
+                    return Err(LogError::Dead(reason));
                 }
             }
         }
@@ -266,6 +282,16 @@ impl Shared {
         let slots = lock(&self.writer).slots.files();
         let mut applied = lock(&self.applying);
         let durable = self.durable.load(Ordering::Acquire);
+        // A cut that failed half-way is made here. There is one at most since the last checkpoint.
+        let cut_away = {
+            let mut state = partition.state();
+            let durably_cut = state.truncated_lsn <= durable;
+            durably_cut.then(|| state.take_cut_away())
+        };
+        for (base, revision) in cut_away.unwrap_or_default() {
+            // One that stays is written over, or swept at the next start.
+            drop(self.unlink_segment(partition.id(), base, revision));
+        }
         let (from, known) = {
             let meta = crate::read_lock(&self.meta);
             (
@@ -277,6 +303,7 @@ impl Shared {
             shared: self,
             partition,
             files: BTreeMap::new(),
+            short: BTreeMap::new(),
             at: start_mark(known.as_ref()),
         };
         walk_log(
@@ -299,6 +326,11 @@ impl Shared {
             },
         )
         .map_err(as_log_error)?;
+        if let Some((base, at)) = rebuilt.short.first_key_value() {
+            return Err(LogError::Corrupt(format!(
+                "segment {base} ends at {at}, a checkpoint saw more"
+            )));
+        }
         let (at, files) = (rebuilt.at, rebuilt.files);
         for (file, _) in files.values() {
             file.sync_data()?;
@@ -332,11 +364,29 @@ fn start_mark(known: Option<&PartitionEntry>) -> Mark {
     })
 }
 
+/// The end of the sealed segments that are as the last checkpoint saw them.
+fn untouched(known: Option<&PartitionEntry>, state: &State) -> Mark {
+    let checkpointed = known.map_or(&[][..], |known| &known.segments);
+    let end = state
+        .sealed
+        .iter()
+        .take_while(|sealed| checkpointed.contains(&sealed.record))
+        .last()
+        .map_or(0, |sealed| sealed.end());
+    Mark {
+        offset: end,
+        segment: end,
+        position: 0,
+    }
+}
+
 /// Segments that are being written anew.
 struct Rebuilt<'a> {
     shared: &'a Shared,
     partition: &'a Partition,
     files: BTreeMap<i64, (Arc<dyn File>, u32)>,
+    /// Old files that end before what the checkpoint saw, and where: the log must hold the cut.
+    short: BTreeMap<i64, u64>,
     at: Mark,
 }
 
@@ -369,10 +419,11 @@ impl Rebuilt<'_> {
                     .body
                     .first_chunk()
                     .map_or(0, |base| i64::from_le_bytes(*base));
-                self.files.retain(|known, _| *known <= base);
-                self.file(base, header.position)?
-                    .truncate(header.position)?;
                 let position = header.position;
+                self.files.retain(|known, _| *known <= base);
+                self.file(base, position)?.truncate(position)?;
+                self.short
+                    .retain(|known, at| *known < base || (*known == base && *at < position));
                 self.at = Mark {
                     offset: header.base_offset,
                     segment: base,
@@ -406,23 +457,28 @@ impl Rebuilt<'_> {
             Ok(()) | Err(DiskError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let file = disk.open(&path, OpenMode::CreateNew)?;
-        if copy > 0 {
-            let source = disk.open(&segment_path(id, base, old), OpenMode::Read)?;
+        let file = self.shared.create_new_segment(id, &path)?;
+        let source = match disk.open(&segment_path(id, base, old), OpenMode::Read) {
+            Ok(source) => Some(source),
+            Err(DiskError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut at = 0;
+        if let Some(source) = source {
             let mut buffer = vec![0; COPY_BYTES];
-            let mut at = 0;
             while at < copy {
                 let wanted = buffer.len().min((copy - at) as usize);
                 let read = source.read_at(&mut buffer[..wanted], at)?;
                 if read == 0 {
-                    return Err(ReadError::Corrupt {
-                        offset: Offset(base),
-                        reason: format!("the segment ends at {at}, a checkpoint saw {copy}"),
-                    });
+                    break;
                 }
                 file.write_at(&buffer[..read], at)?;
                 at += read as u64;
             }
+        }
+        if at < copy {
+            // A truncation behind the checkpoint had reached the file.
+            self.short.insert(base, at);
         }
         self.files.insert(base, (Arc::clone(&file), revision));
         Ok(file)

@@ -500,16 +500,24 @@ impl Shared {
         let disk = &self.world.disk;
         self.descriptors.file((id.0, base), || {
             let path = segment_path(id, base, revision);
-            self.note_dir(id);
-            match disk.open(&path, OpenMode::CreateNew) {
+            match self.create_new_segment(id, &path) {
                 Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite),
-                Err(DiskError::NotFound { .. }) => {
-                    disk.create_dir(&segment_dir(id))?;
-                    self.note_dir_of_shards();
-                    disk.open(&path, OpenMode::CreateNew)
-                }
                 other => other,
             }
         })
+    }
+
+    /// A new file of a segment, and its directory if it is the first there.
+    pub fn create_new_segment(&self, id: PartitionId, path: &str) -> DiskResult<Arc<dyn File>> {
+        let disk = &self.world.disk;
+        self.note_dir(id);
+        match disk.open(path, OpenMode::CreateNew) {
+            Err(DiskError::NotFound { .. }) => {
+                disk.create_dir(&segment_dir(id))?;
+                self.note_dir_of_shards();
+                disk.open(path, OpenMode::CreateNew)
+            }
+            other => other,
+        }
     }
 }

@@ -42,6 +42,12 @@ impl Partition {
                     end: Offset(state.end.offset),
                 });
             }
+            // A cut looks at the files for where it falls, and they may lack what the log has.
+            if state.broken {
+                drop(state);
+                self.shared.checkpoint()?;
+                continue;
+            }
             // Recovery reads below a cut what lay there when it was made: a second cut before the
             // first is in the manifest could have changed that.
             if state.truncated_lsn >= crate::read_lock(&self.shared.meta).manifest.replay_from.0 {
