@@ -109,6 +109,13 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
         .lost
         .as_ref()
         .map(|(lsn, found)| format!("block {lsn}: {found}"));
+    // A block whose write failed may be read back all the same, from a cache of the machine or of the
+    // disk: before anything follows it, it is made sure.
+    for slot in &slots {
+        if end.slots.iter().any(|(number, _)| *number == slot.number) {
+            slot.file.sync_data()?;
+        }
+    }
     resume(&shared, slots, &end);
     let identity = match known {
         Some(identity) => identity,
