@@ -272,3 +272,32 @@ fn a_directory_of_another_cluster_or_without_identity_is_refused_untouched() {
     let refused = LogStore::open(&sim.world, owned).map(drop);
     assert!(matches!(refused, Err(commitlog::OpenError::Foreign { .. })));
 }
+
+#[test]
+fn a_hole_at_a_segments_end_is_read_over() {
+    // rule F1
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    let put = |records: i32, payload: usize| {
+        let bytes = batch(records, payload);
+        let lsn = partition
+            .append(&view(&bytes), LEADER, 0)
+            .expect("append")
+            .lsn;
+        store.wait_durable(lsn).expect("durable");
+    };
+    put(4, 2_000);
+    put(4, 500);
+    // Inside the second batch, which goes as a whole; the third one begins a segment.
+    let lsn = partition.truncate(Offset(6)).expect("cut");
+    store.wait_durable(lsn).expect("durable");
+    put(4, 3_000);
+    let read = partition.read(Offset(4), 10_000, true, ReadBound::HighWatermark);
+    let read = read.expect("read");
+    assert!(read.file.is_some());
+    assert_eq!(
+        (read.first_offset, read.next_offset),
+        (Offset(6), Offset(10))
+    );
+}

@@ -639,3 +639,108 @@ fn slots_that_never_held_a_block_follow_the_configuration() {
         assert_eq!(bytes, slot_bytes);
     }
 }
+
+#[test]
+fn a_cut_waits_until_a_failed_segment_write_is_made_good() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 0);
+    store.checkpoint().expect("checkpoint");
+    // What follows, two whole segments, is in the log alone.
+    let write = Injection::on(Operation::WriteAt, Fault::Io).path("seg/");
+    sim.disk.inject(write);
+    for tag in 1..16 {
+        append(&store, &partition, tag);
+    }
+    let lsn = partition.truncate(Offset(4)).expect("cut");
+    store.wait_durable(lsn).expect("durable");
+    assert_eq!(tags(&partition), [0, 1, 2, 3]);
+    let (_, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert_eq!(tags(&partition), [0, 1, 2, 3]);
+}
+
+#[test]
+fn segments_are_rebuilt_though_a_cut_behind_the_checkpoint_shortened_them() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for tag in 0..16 {
+        append(&store, &partition, tag);
+    }
+    store.checkpoint().expect("checkpoint");
+    let lsn = partition.truncate(Offset(3)).expect("cut");
+    store.wait_durable(lsn).expect("durable");
+    let write = Injection::on(Operation::WriteAt, Fault::Io).path("seg/");
+    sim.disk.inject(write);
+    for tag in 16..26 {
+        append(&store, &partition, tag);
+    }
+    store.checkpoint().expect("rebuilt");
+    let expected: Vec<u8> = (0..3).chain(16..26).collect();
+    assert_eq!(tags(&partition), expected);
+    let (_, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert_eq!(tags(&partition), expected);
+}
+
+#[test]
+fn a_first_segment_is_rebuilt_though_its_directory_was_never_made() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    let create = Injection::on(Operation::Create, Fault::Io).path("seg/");
+    sim.disk.inject(create);
+    append(&store, &partition, 1);
+    store.checkpoint().expect("rebuilt");
+    assert_eq!(tags(&partition), [1]);
+}
+
+#[test]
+fn a_dead_directory_takes_no_checkpoint() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 1);
+    let names = Injection::on(Operation::SyncDir, Fault::Io).path("seg/");
+    sim.disk.inject(names);
+    for _ in 0..2 {
+        // A second sync would say yes, without the names.
+        assert!(matches!(store.checkpoint(), Err(LogError::Dead(_))));
+    }
+    let (_, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert_eq!(tags(&partition), [1]);
+}
+
+#[test]
+fn a_log_that_was_full_at_a_crash_opens_and_takes_appends() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    sim.spawn.run_for(Duration::from_secs(2));
+    // No checkpoint succeeds, so that the log fills up.
+    let delta = Injection::on(Operation::SyncData, Fault::Io).path("meta/");
+    sim.disk.inject(delta.always());
+    let mut durable = 0;
+    for tag in 0..200 {
+        let bytes = Spec::new(1, 3_000, tag).bytes();
+        let Ok(appended) = partition.append(&view(&bytes), LEADER, 0) else {
+            break;
+        };
+        sim.spawn.run_for(Duration::from_millis(100));
+        if store.durable_lsn() < appended.lsn {
+            break;
+        }
+        durable += 1;
+    }
+    let (sim, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert!(tags(&partition).len() >= durable);
+    let epoch = LeaderEpoch(1);
+    let lsn = partition.become_leader(epoch).expect("epoch");
+    store.wait_durable(lsn).expect("there is room");
+    sim.spawn.run_for(Duration::from_secs(2));
+    assert_eq!(store.health(), StoreHealth::Ok);
+}
