@@ -26,6 +26,7 @@ use crate::errors::{LogError, OpenError, ReadError};
 use crate::ids::{Lsn, PartitionId};
 use crate::lock;
 use crate::manifest::{Change, PartitionEntry, TailChange};
+use crate::meta::Meta;
 use crate::partition::{Capture, Mark, Partition, State, wake};
 use crate::recover::walk_log;
 use crate::segment::segment_path;
@@ -215,12 +216,12 @@ impl Shared {
             changes_of(known, capture, &mut changes, &mut tails, &mut obsolete);
         }
         drop(meta);
-        let mut meta = crate::write_lock(&self.meta);
-        let written = meta.append(Lsn(boundary + 1), &changes, tails.as_slice());
-        written.map_err(|error| self.meta_error(error))?;
-        if meta.wants_fold() {
-            // The delta is durable: a fold that fails costs nothing.
-            if let Err(error) = meta.fold() {
+        Meta::append(&self.meta, Lsn(boundary + 1), &changes, tails.as_slice())
+            .map_err(|error| self.meta_error(error))?;
+        let outgrown = crate::read_lock(&self.meta).wants_fold();
+        if outgrown {
+            // The delta is durable: a fold that fails loses nothing, and the next append tries again.
+            if let Err(error) = Meta::fold(&self.meta) {
                 tracing::warn!(%error, "manifest snapshot not written");
             }
         }

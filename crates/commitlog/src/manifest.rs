@@ -13,8 +13,7 @@
 
 use crate::format_error::{FormatError, Reason, check_sum, check_version};
 use crate::ids::{Lsn, PartitionId, PartitionKey};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::BTreeSet;
 use stdx::{Reader, Writer, crc32c};
 use wire::ids::{LeaderEpoch, Offset, TopicId};
 
@@ -158,6 +157,17 @@ pub enum Change {
     RemoveSegment(PartitionId, Offset),
 }
 
+impl Change {
+    fn partition(&self) -> PartitionId {
+        match self {
+            Change::PutPartition { record, .. } => record.id,
+            Change::RemovePartition(id)
+            | Change::PutSegment(id, _)
+            | Change::RemoveSegment(id, _) => *id,
+        }
+    }
+}
+
 /// A put partition's tail state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TailChange {
@@ -290,8 +300,9 @@ pub struct Manifest {
     /// Replay begins at this LSN.
     pub replay_from: Lsn,
     next_id: u64,
-    partitions: BTreeMap<PartitionId, PartitionEntry>,
-    ids: BTreeMap<PartitionKey, PartitionId>,
+    /// By id. A list: ids only grow, and half-full tree nodes would double what a large node
+    /// holds.
+    partitions: Vec<PartitionEntry>,
 }
 
 impl Manifest {
@@ -320,32 +331,79 @@ impl Manifest {
 
     /// A partition by id.
     pub fn partition(&self, id: PartitionId) -> Option<&PartitionEntry> {
-        self.partitions.get(&id)
+        self.place(id).ok().map(|at| &self.partitions[at])
     }
 
-    /// A partition by name.
-    pub fn find(&self, key: &PartitionKey) -> Option<&PartitionEntry> {
-        self.ids.get(key).and_then(|id| self.partitions.get(id))
+    fn entry(&mut self, id: PartitionId) -> Option<&mut PartitionEntry> {
+        let at = self.place(id).ok()?;
+        Some(&mut self.partitions[at])
+    }
+
+    fn place(&self, id: PartitionId) -> Result<usize, usize> {
+        match self.partitions.last() {
+            Some(last) if last.record.id < id => Err(self.partitions.len()),
+            _ => self
+                .partitions
+                .binary_search_by_key(&id, |entry| entry.record.id),
+        }
     }
 
     /// All partitions by id.
     pub fn iter(&self) -> impl Iterator<Item = &PartitionEntry> + '_ {
-        self.partitions.values()
+        self.partitions.iter()
     }
 
     /// Applies what a delta frame holds; `tail_area` is where its tail area begins in the delta
     /// file. On an error the manifest is spoilt: load it again from the older generation.
     pub fn apply(&mut self, changes: &[Change], tail_area: u64) -> Result<(), FormatError> {
+        self.apply_all(changes, tail_area)
+            .map_err(|reason| reason.of(FORMAT))
+    }
+
+    fn apply_all(&mut self, changes: &[Change], tail_area: u64) -> Result<(), Reason> {
+        let mut removed = BTreeSet::new();
+        let mut made = BTreeSet::new();
+        for change in changes {
+            if removed.contains(&change.partition()) {
+                return Err(Reason::Broken("a removed partition was changed"));
+            }
+            match change {
+                Change::RemovePartition(id) => {
+                    if self.place(*id).is_err() {
+                        return Err(Reason::Broken("an unknown partition was removed"));
+                    }
+                    removed.insert(*id);
+                }
+                Change::PutPartition { record, .. } if self.place(record.id).is_err() => {
+                    if !made.insert(record.key) {
+                        return Err(Reason::Broken("two partitions have one key"));
+                    }
+                    self.apply_change(change, tail_area)?;
+                }
+                Change::PutPartition { .. }
+                | Change::PutSegment(..)
+                | Change::RemoveSegment(..) => self.apply_change(change, tail_area)?,
+            }
+        }
+        // All at once: one by one, each would move half of the list.
+        if !removed.is_empty() {
+            self.partitions
+                .retain(|entry| !removed.contains(&entry.record.id));
+        }
+        if !made.is_empty() {
+            let keys = self.partitions.iter().map(|entry| &entry.record.key);
+            let mut seen = BTreeSet::new();
+            if !keys
+                .filter(|key| made.contains(key))
+                .all(|key| seen.insert(key))
+            {
+                return Err(Reason::Broken("two partitions have one key"));
+            }
+        }
+        // Only now: within a delta a segment may be sealed before its partition is moved on.
         changes
             .iter()
-            .try_for_each(|change| self.apply_change(change, tail_area))
-            // Only now: within a delta a segment may be sealed before its partition is moved on.
-            .and_then(|()| {
-                changes
-                    .iter()
-                    .try_for_each(|change| self.check_order(change))
-            })
-            .map_err(|reason| reason.of(FORMAT))
+            .try_for_each(|change| self.check_order(change))
     }
 
     fn check_order(&self, change: &Change) -> Result<(), Reason> {
@@ -354,7 +412,7 @@ impl Manifest {
             Change::PutSegment(id, _) => *id,
             Change::RemovePartition(_) | Change::RemoveSegment(..) => return Ok(()),
         };
-        let Some(entry) = self.partitions.get(&id) else {
+        let Some(entry) = self.partition(id) else {
             return Ok(());
         };
         match entry.segments.last() {
@@ -369,10 +427,10 @@ impl Manifest {
         match *change {
             Change::PutPartition { mut record, tail } => {
                 self.next_id = self.next_id.max(record.id.0.saturating_add(1));
-                let known = self.partitions.get_mut(&record.id);
+                let place = self.place(record.id);
                 record.tail = match tail {
                     TailChange::None => None,
-                    TailChange::Kept => known.as_ref().and_then(|known| known.record.tail),
+                    TailChange::Kept => place.ok().and_then(|at| self.partitions[at].record.tail),
                     TailChange::Here { at, length, crc } => Some(TailPlace {
                         in_delta: true,
                         offset: tail_area + at,
@@ -380,29 +438,22 @@ impl Manifest {
                         crc,
                     }),
                 };
-                match known {
-                    Some(known) if known.record.key != record.key => {
+                match place {
+                    Ok(at) if self.partitions[at].record.key != record.key => {
                         return Err(Reason::Broken("a partition's key changed"));
                     }
-                    Some(known) => known.record = record,
-                    None => {
-                        let Entry::Vacant(vacant) = self.ids.entry(record.key) else {
-                            return Err(Reason::Broken("two partitions have one key"));
-                        };
-                        vacant.insert(record.id);
+                    Ok(at) => self.partitions[at].record = record,
+                    Err(at) => {
                         let segments = Box::default();
                         self.partitions
-                            .insert(record.id, PartitionEntry { record, segments });
+                            .insert(at, PartitionEntry { record, segments });
                     }
                 }
             }
-            Change::RemovePartition(id) => {
-                let removed = self.partitions.remove(&id);
-                let removed = removed.ok_or(Reason::Broken("an unknown partition was removed"))?;
-                self.ids.remove(&removed.record.key);
-            }
+            // Removed together, when all else is done.
+            Change::RemovePartition(_) => {}
             Change::PutSegment(id, segment) => {
-                let entry = self.partitions.get_mut(&id);
+                let entry = self.entry(id);
                 let entry = entry.ok_or(Reason::Broken("a segment of an unknown partition"))?;
                 let at = entry
                     .segments
@@ -424,7 +475,7 @@ impl Manifest {
                 }
             }
             Change::RemoveSegment(id, base) => {
-                let entry = self.partitions.get_mut(&id);
+                let entry = self.entry(id);
                 let entry = entry.ok_or(Reason::Broken("a segment of an unknown partition"))?;
                 let found = entry
                     .segments
@@ -450,7 +501,7 @@ impl Manifest {
     ) -> Vec<u8> {
         let segments: usize = self
             .partitions
-            .values()
+            .iter()
             .map(|entry| entry.segments.len())
             .sum();
         let records_bytes = self.partitions.len() * PARTITION_BYTES + segments * SEGMENT_BYTES;
@@ -466,7 +517,7 @@ impl Manifest {
         };
         let mut out = Writer::with_capacity(header.head_bytes() as usize);
         header.encode(&mut out);
-        for entry in self.partitions.values() {
+        for entry in &self.partitions {
             let count = entry.segments.len() as u32;
             encode_partition(&mut out, &entry.record, count, place(entry));
             for segment in &entry.segments {
@@ -490,9 +541,8 @@ impl Manifest {
     fn decode_records(header: &FrameHeader, bytes: &[u8]) -> Result<Manifest, Reason> {
         let mut reader = Reader::new(checked_records(header, bytes)?);
         let tail_area = header.head_bytes();
-        // Two sorted lists first: a map built from one is built in one pass, with full nodes.
-        let mut entries = Vec::with_capacity(header.count as usize);
-        let mut ids = Vec::with_capacity(header.count as usize);
+        let mut entries: Vec<PartitionEntry> = Vec::with_capacity(header.count as usize);
+        let mut keys = Vec::with_capacity(header.count as usize);
         for _ in 0..header.count {
             let (mut record, segment_count, tail) = decode_partition(&mut reader)?;
             record.tail = match tail {
@@ -510,7 +560,7 @@ impl Manifest {
                     return Err(Reason::Broken("a snapshot cannot keep a tail state"));
                 }
             };
-            let previous = entries.last().map(|(id, _)| *id);
+            let previous = entries.last().map(|entry| entry.record.id);
             if previous.is_some_and(|previous| previous >= record.id)
                 || record.id.0 >= header.next_id
             {
@@ -519,13 +569,12 @@ impl Manifest {
                 ));
             }
             let segments = decode_segments(&mut reader, segment_count, record.active_base)?;
-            ids.push((record.key, record.id));
-            entries.push((record.id, PartitionEntry { record, segments }));
+            keys.push(record.key);
+            entries.push(PartitionEntry { record, segments });
         }
         reader.finish()?;
-        let count = ids.len();
-        let ids: BTreeMap<_, _> = ids.into_iter().collect();
-        if ids.len() != count {
+        keys.sort_unstable();
+        if keys.windows(2).any(|two| two[0] == two[1]) {
             return Err(Reason::Broken("two partitions have one key"));
         }
         Ok(Manifest {
@@ -533,8 +582,7 @@ impl Manifest {
             sequence: 0,
             replay_from: header.replay_from,
             next_id: header.next_id,
-            partitions: entries.into_iter().collect(),
-            ids,
+            partitions: entries,
         })
     }
 

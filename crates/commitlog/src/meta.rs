@@ -4,7 +4,7 @@
 //! snapshot with the same content is written beside it and `CURRENT` is replaced. The generation
 //! before is kept, and is enough by itself: a damaged newest snapshot costs nothing but tail states.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use stdx::Writer;
 use world::disk::{DiskError, DiskResult};
@@ -15,7 +15,7 @@ use crate::format_error::{FormatError, Reason};
 use crate::ids::{Lsn, PartitionId};
 use crate::manifest::{
     CURRENT_BYTES, Change, FrameHeader, HEADER_BYTES, Manifest, TailChange, TailPlace,
-    decode_current, decode_delta, encode_current, encode_delta,
+    decode_current, encode_current, encode_delta,
 };
 
 const CURRENT: &str = "meta/CURRENT";
@@ -40,7 +40,8 @@ pub(crate) struct Meta {
     delta: Arc<dyn File>,
     snapshot_bytes: u64,
     delta_bytes: u64,
-    /// The delta file could not be written or synced: its end is unknown, a fresh snapshot is due.
+    /// A delta or a snapshot could not be written: the end of the delta file, or the generation in
+    /// force, is unknown. A fresh snapshot is due before anything else.
     spoilt: bool,
 }
 
@@ -122,36 +123,42 @@ impl Meta {
     }
 
     /// Appends a delta and makes it durable. `tails` is the tail area that the changes point into.
+    /// One caller at a time; others read the manifest while the disk is busy.
     pub fn append(
-        &mut self,
+        meta: &RwLock<Meta>,
         replay_from: Lsn,
         changes: &[Change],
         tails: &[u8],
     ) -> Result<(), OpenError> {
-        if self.spoilt {
-            self.fold()?;
+        let spoilt = crate::read_lock(meta).spoilt;
+        if spoilt {
+            Meta::fold(meta)?;
         }
-        let head = encode_delta(&self.manifest, replay_from, tails.len() as u64, changes);
-        let delta = decode_delta(&head).map_err(|error| at(META_DIR, error))?;
-        let position = self.delta_bytes;
+        let (head, file, position) = {
+            let meta = crate::read_lock(meta);
+            let tail_bytes = tails.len() as u64;
+            let head = encode_delta(&meta.manifest, replay_from, tail_bytes, changes);
+            (head, Arc::clone(&meta.delta), meta.delta_bytes)
+        };
+        let header = FrameHeader::decode(&head).map_err(|error| at(META_DIR, error))?;
         // The tails are durable before the head that points to them: a sync that fails may leave any
         // part of a delta, and one that a restart takes for whole must be.
-        let written = self
-            .delta
+        let written = file
             .write_at(tails, position + head.len() as u64)
-            .and_then(|()| self.delta.sync_data())
-            .and_then(|()| self.delta.write_at(&head, position))
-            .and_then(|()| self.delta.sync_data());
+            .and_then(|()| file.sync_data())
+            .and_then(|()| file.write_at(&head, position))
+            .and_then(|()| file.sync_data());
+        let mut meta = crate::write_lock(meta);
         if let Err(error) = written {
-            self.spoilt = true;
+            meta.spoilt = true;
             return Err(error.into());
         }
-        let tail_area = position + delta.header.head_bytes();
-        self.manifest
+        let tail_area = position + header.head_bytes();
+        meta.manifest
             .apply(changes, tail_area)
             .map_err(|error| at(META_DIR, error))?;
-        self.manifest.adopt(&delta.header);
-        self.delta_bytes += delta.header.frame_bytes();
+        meta.manifest.adopt(&header);
+        meta.delta_bytes += header.frame_bytes();
         Ok(())
     }
 
@@ -165,17 +172,23 @@ impl Meta {
         self.delta_bytes > FOLD_BYTES_MIN.max(2 * self.snapshot_bytes)
     }
 
-    /// Writes a new snapshot of what is known. When it fails, it is not known which generation a
-    /// restart would find: nothing is appended to the old one any more.
-    pub fn fold(&mut self) -> Result<(), OpenError> {
-        let folded = self.try_fold();
-        if folded.is_err() {
-            self.spoilt = true;
+    /// Writes a new snapshot of what is known. Not beside an append; others read the manifest
+    /// meanwhile.
+    pub fn fold(meta: &RwLock<Meta>) -> Result<(), OpenError> {
+        let folded = crate::read_lock(meta).fold_aside();
+        let mut meta = crate::write_lock(meta);
+        match folded {
+            Ok(fresh) => *meta = fresh,
+            Err(error) => {
+                // `CURRENT` may name either generation: nothing more goes to the older one.
+                meta.spoilt = true;
+                return Err(error);
+            }
         }
-        folded
+        Ok(())
     }
 
-    fn try_fold(&mut self) -> Result<(), OpenError> {
+    fn fold_aside(&self) -> Result<Meta, OpenError> {
         let generation = self.manifest.generation + 1;
         let mut tails = Writer::new();
         let mut places = std::collections::BTreeMap::new();
@@ -202,8 +215,8 @@ impl Meta {
             },
         );
         write_generation(&self.disk, generation, &[&head, &tails])?;
-        let disk = Arc::clone(&self.disk);
-        *self = Meta::load_generation(&disk, generation)?;
+        let disk = &self.disk;
+        let fresh = Meta::load_generation(disk, generation)?;
         if let Some(old) = generation.checked_sub(2).filter(|old| *old > 0) {
             for path in [snapshot_path(old), delta_path(old)] {
                 match disk.unlink(&path) {
@@ -212,7 +225,7 @@ impl Meta {
                 }
             }
         }
-        Ok(())
+        Ok(fresh)
     }
 
     /// A partition's tail state as the last checkpoint wrote it, with its CRC.

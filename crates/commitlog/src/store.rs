@@ -433,7 +433,8 @@ impl LogStore {
 
     /// Writes a new snapshot of the manifest. Happens by itself; for tests and tools.
     pub fn fold_manifest(&self) -> Result<(), OpenError> {
-        crate::write_lock(&self.shared.meta).fold()
+        let _alone = lock(&self.shared.checkpointer);
+        Meta::fold(&self.shared.meta)
     }
 
     /// One round of retention over all partitions, as of `now_ms`. Happens by itself; for tests and

@@ -544,6 +544,35 @@ fn damaged_newest_manifest_falls_back_to_the_one_before() {
 }
 
 #[test]
+fn a_manifest_snapshot_that_fails_half_way_is_made_again_before_anything_is_added() {
+    for (operation, skip) in [
+        (Operation::Rename, 0),
+        (Operation::SyncDir, 1),
+        (Operation::SyncData, 2),
+    ] {
+        let sim = World::sim(1);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        append(&store, &partition, 0);
+        store.checkpoint().expect("checkpoint");
+        let fault = Injection::on(operation, Fault::Io).path("meta").skip(skip);
+        sim.disk.inject(fault);
+        store.fold_manifest().expect_err("the disk failed");
+        // Which generation is in force is not known. The log's slots are used over again, so what
+        // goes to the wrong one is lost.
+        for tag in 1..200 {
+            append(&store, &partition, tag);
+            if tag % 10 == 0 {
+                store.checkpoint().expect("checkpoint");
+            }
+        }
+        let (_, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(tags(&partition), (0..200).collect::<Vec<u8>>());
+    }
+}
+
+#[test]
 fn a_log_that_fills_up_before_its_slots_are_made_goes_on() {
     for seed in 0..30 {
         let sim = World::sim(seed);

@@ -68,14 +68,6 @@ fn a_snapshot_reads_back() {
     );
     assert_eq!(read.next_id(), PartitionId(3));
     assert!(read.iter().eq(manifest.iter()));
-    let key = PartitionKey {
-        topic: TopicId([7; 16]),
-        partition: 1,
-    };
-    assert_eq!(
-        read.find(&key).map(|entry| entry.record.id),
-        Some(PartitionId(2))
-    );
     assert_eq!(
         FrameHeader::decode(&bytes).map(|h| h.head_bytes()),
         Ok(bytes.len() as u64)
@@ -199,6 +191,11 @@ fn contradictions_are_refused() {
         "another partition's log"
     );
     assert!(refused(Change::RemovePartition(PartitionId(9))));
+    let behind_its_removal = [
+        Change::RemovePartition(PartitionId(1)),
+        Change::PutSegment(PartitionId(1), segment(20, 40)),
+    ];
+    assert!(sample().apply(&behind_its_removal, 0).is_err());
     assert!(refused(Change::PutSegment(PartitionId(9), segment(1, 2))));
     assert!(
         refused(Change::PutSegment(PartitionId(1), segment(10, 30))),
@@ -289,7 +286,7 @@ fn changes_agree_with_a_plain_list() {
                     (&entry.record, &*entry.segments),
                     (record, segments.as_slice())
                 );
-                assert_eq!(manifest.find(&record.key), Some(entry));
+                assert_eq!(manifest.partition(record.id), Some(entry));
             }
         }
         let mut replayed = Manifest::decode_snapshot(&base).expect("as written");
