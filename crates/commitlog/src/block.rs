@@ -158,6 +158,14 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
+    /// Whether replaying it needs what is known of the partition's segments, or their files.
+    pub(crate) fn needs_segments(self) -> bool {
+        !matches!(
+            self,
+            RecordKind::Create | RecordKind::Delete | RecordKind::Checkpoint
+        )
+    }
+
     fn parse(byte: u8) -> Option<RecordKind> {
         Some(match byte {
             1 => RecordKind::Batch,

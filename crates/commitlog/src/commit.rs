@@ -168,7 +168,7 @@ impl Shared {
             };
             let original = &sealed.group;
             let (length, records) = (original.body_length(), original.records());
-            let mut copy = Group::from_block(lsn, original.block(), length, records, None);
+            let mut copy = Group::from_block(lsn, original.block(), length, records);
             let header = self.header(&copy, &place, flags, previous_crc, retired);
             core.previous_crc = seal_block(copy.block_mut(), &header);
             drop(sealed);

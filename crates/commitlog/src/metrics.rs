@@ -83,6 +83,8 @@ pub struct StoreMetrics {
     pub free_bytes_resume: u64,
     /// Partitions.
     pub partitions: u64,
+    /// Those of them that are not dormant: their indexes and producers are in memory.
+    pub partitions_in_use: u64,
 }
 
 impl Metrics {

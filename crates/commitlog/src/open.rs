@@ -3,7 +3,7 @@
 //! There is no format step: a new directory is made, one that is half-made is finished, and one
 //! that belongs to somebody else, or has lost its identity, is refused and left as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +22,7 @@ use crate::lock;
 use crate::meta::{META_DIR, Meta};
 use crate::partition::{Partition, State};
 use crate::recover::{LogEnd, SlotFile, walk_log};
-use crate::segment::segment_path;
+use crate::segment::{segment_of, segment_path};
 use crate::settings::{LogSettings, StoreConfig};
 use crate::slot::{
     SLOT_DIR, Slots, create_first_slot, create_slot, slot_number, slot_path, unfinished_number,
@@ -292,12 +292,12 @@ struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     settings: Arc<LogSettings>,
     partitions: BTreeMap<PartitionId, Arc<Partition>>,
-    /// Partitions that the log has named, and whether they can still be vouched for.
+    /// Partitions whose segments the log has named, and whether they can still be vouched for.
     named: BTreeMap<PartitionId, bool>,
+    /// Those of them whose file was shorter than the checkpoint saw it.
+    short: BTreeSet<PartitionId>,
     /// Partitions that the log deletes.
     gone: Vec<Arc<Partition>>,
-    /// The buffer of the last block.
-    spare: Option<AlignedBuf>,
     report: RecoveryReport,
 }
 
@@ -308,8 +308,8 @@ impl<'a> Recovery<'a> {
             settings: shared.share_settings(LogSettings::default()),
             partitions: BTreeMap::new(),
             named: BTreeMap::new(),
+            short: BTreeSet::new(),
             gone: Vec::new(),
-            spare: None,
             report: RecoveryReport::default(),
         }
     }
@@ -327,8 +327,9 @@ impl<'a> Recovery<'a> {
 
     fn replay(&mut self, slots: &[SlotFile], from: u64) -> Result<LogEnd, OpenError> {
         let slot_bytes = self.shared.config.slot_bytes;
+        let mut group = Group::from_block(0, &[0; BLOCK_HEADER_BYTES], 0, 0);
         let end = walk_log(slots, slot_bytes, from, u64::MAX, |header, block| {
-            self.block(header, block)
+            self.block(&mut group, header, block)
         })?;
         match &end.lost {
             Some((lsn, found)) if !self.shared.config.accept_lost_blocks => {
@@ -341,10 +342,14 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn block(&mut self, header: &BlockHeader, block: &[u8]) -> Result<(), OpenError> {
+    fn block(
+        &mut self,
+        group: &mut Group,
+        header: &BlockHeader,
+        block: &[u8],
+    ) -> Result<(), OpenError> {
         let length = header.length as usize;
-        let spare = self.spare.take();
-        let mut group = Group::from_block(header.lsn, block, length, header.records, spare);
+        group.reload(header.lsn, block, length, header.records);
         let mut entries: BTreeMap<PartitionId, u32> = BTreeMap::new();
         let mut at = BLOCK_HEADER_BYTES;
         for record in Records::new(&block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + length]) {
@@ -358,7 +363,7 @@ impl<'a> Recovery<'a> {
             at += crate::block::RECORD_HEADER_BYTES;
             if record.header.kind == RecordKind::Truncate {
                 // What lies below the cut is read back: it must be in the file.
-                self.gather(&group);
+                self.gather(group);
                 group.clear_parts();
                 entries.clear();
             }
@@ -371,8 +376,8 @@ impl<'a> Recovery<'a> {
             }
             at += record.body.len();
         }
-        self.gather(&group);
-        self.spare = Some(group.into_buffer());
+        self.gather(group);
+        group.clear_parts();
         Ok(())
     }
 
@@ -396,16 +401,18 @@ impl<'a> Recovery<'a> {
             // Deleted before the checkpoint, or earlier in the log.
             return Ok(None);
         };
-        let fresh = !self.named.contains_key(&id);
-        if fresh {
-            self.cut_to_checkpoint(&partition)?;
-            self.named.insert(id, true);
-        }
-        if self.named.get(&id) == Some(&false) {
-            return Ok(None);
+        // A partition that is only created or deleted keeps its files shut.
+        match self.named.get(&id) {
+            Some(true) => {}
+            Some(false) => return Ok(None),
+            None if record.header.kind.needs_segments() => {
+                self.cut_to_checkpoint(&partition)?;
+                self.named.insert(id, true);
+            }
+            None => {}
         }
         let mut state = partition.state();
-        if fresh || !state.dirty {
+        if !state.dirty {
             state.enter(&partition, &mut self.shared.staging.lock());
         }
         let replayed = state.replay(&partition, record, lsn);
@@ -449,7 +456,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Before anything is replayed onto it, the active segment ends where the checkpoint saw it.
-    fn cut_to_checkpoint(&self, partition: &Arc<Partition>) -> Result<(), OpenError> {
+    fn cut_to_checkpoint(&mut self, partition: &Arc<Partition>) -> Result<(), OpenError> {
         let (base, revision, bytes) = {
             let state = partition.state();
             (state.active.base, state.active.revision, state.end.position)
@@ -462,15 +469,23 @@ impl<'a> Recovery<'a> {
                 self.shared.note_dir(partition.id());
                 self.shared.note_dir_of_shards();
                 // Shorter is possible: the log may hold a truncation that had reached the file.
-                if file.len()? > bytes {
+                let length = file.len()?;
+                if length > bytes {
                     file.truncate(bytes)?;
+                } else if length < bytes {
+                    self.short.insert(partition.id());
                 }
                 self.shared
                     .descriptors
                     .insert((partition.id().0, base), file);
                 Ok(())
             }
-            Err(DiskError::NotFound { .. }) => Ok(()),
+            Err(DiskError::NotFound { .. }) => {
+                if bytes > 0 {
+                    self.short.insert(partition.id());
+                }
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -478,20 +493,17 @@ impl<'a> Recovery<'a> {
     /// Removes files that no partition knows: a crash came between a checkpoint and their removal.
     fn sweep(&self) -> Result<(), OpenError> {
         let disk = &self.shared.world.disk;
-        let mut known = std::collections::BTreeSet::new();
-        for partition in self.partitions.values().chain(&self.gone) {
-            let id = partition.id();
-            let files = partition.state().files();
-            known.extend(
-                files
-                    .into_iter()
-                    .map(|(base, rev)| segment_path(id, base, rev)),
-            );
-        }
+        let gone: BTreeMap<PartitionId, &Arc<Partition>> =
+            self.gone.iter().map(|gone| (gone.id(), gone)).collect();
         for dir in disk.list("seg")?.into_iter().filter(|entry| entry.is_dir) {
             for file in disk.list(&format!("seg/{}", dir.name))? {
                 let path = format!("seg/{}/{}", dir.name, file.name);
-                if file.name.ends_with(".seg") && !known.contains(&path) {
+                let known = segment_of(&file.name).is_some_and(|(id, base, revision)| {
+                    let owner = self.partitions.get(&id).or(gone.get(&id).copied());
+                    path == segment_path(id, base, revision)
+                        && owner.is_some_and(|owner| owner.state().has_file(base, revision))
+                });
+                if file.name.ends_with(".seg") && !known {
                     disk.unlink(&path)?;
                 }
             }
@@ -518,8 +530,9 @@ impl<'a> Recovery<'a> {
             let (base, revision, bytes) =
                 (state.active.base, state.active.revision, state.end.position);
             drop(state);
-            // The file size is never the log's end, but it must hold all of it.
-            if bytes > 0 && !partition.state().broken {
+            // The file size is never the log's end, but it must hold all of it. Where it held what
+            // the checkpoint saw, what was gathered since made it long enough.
+            if bytes > 0 && self.short.contains(id) && !partition.state().broken {
                 let file = self.shared.open_segment(*id, base, revision)?;
                 if file.len()? < bytes {
                     tracing::error!(partition = %partition.key(), "the active segment is shorter than the log says");

@@ -262,45 +262,26 @@ impl Partition {
         }
     }
 
-    /// A leader epoch begins here (rule R8): appends of that epoch are taken from now on. Serve
-    /// only when the returned LSN is durable.
-    pub fn become_leader(self: &Arc<Partition>, epoch: LeaderEpoch) -> Result<Lsn, LogError> {
+    /// A leader epoch begins here (rule R8): appends of that epoch are taken from now on.
+    ///
+    /// Nothing is written: the first batch of the epoch carries it into the log, from the same
+    /// offset, and an epoch without a batch leaves no trace that anybody asks for
+    /// (docs/design/0073). So a node takes over tens of thousands of partitions at once. It enters
+    /// no checkpoint period either: a checkpoint that sees the epoch early sees it at the log's end
+    /// of its own boundary, for an append since would have put that state aside.
+    pub fn become_leader(&self, epoch: LeaderEpoch) -> Result<(), LogError> {
         let mut state = self.state();
-        state.touch(self)?;
+        if state.gone {
+            return Err(LogError::Closed);
+        }
         if epoch.0 < state.last_epoch {
             let known = LeaderEpoch(state.last_epoch);
             return Err(LogError::StaleEpoch { epoch, known });
         }
-        let end = state.end;
-        let assigned = match state.live.as_mut() {
-            Some(live) => live
-                .epochs
-                .latest()
-                .is_none_or(|latest| latest.epoch != epoch),
-            None => false,
-        };
-        if assigned {
-            state.log_control(
-                self,
-                &RecordHeader {
-                    kind: RecordKind::Epoch,
-                    leader_epoch: epoch.0,
-                    partition: self.id.0,
-                    base_offset: end.offset,
-                    position: end.position,
-                    length: 0,
-                    append_time: 0,
-                },
-                &[],
-                |state| state.begin_epoch(epoch, end.offset),
-                PartKind::Nothing,
-            )?;
-        }
+        let end = state.end.offset;
+        state.begin_epoch(epoch, end);
         state.leader_epoch = epoch.0;
-        let lsn = Lsn(state.last_lsn);
-        drop(state);
-        self.shared.wake_writer();
-        Ok(lsn)
+        Ok(())
     }
 
     /// Takes no more appends of clients or coordinators.
@@ -582,16 +563,16 @@ impl State {
         due
     }
 
-    /// All files that belong to it, needed or not.
-    pub fn files(&self) -> Vec<(i64, u32)> {
-        let live = self.live.iter();
-        self.sealed
-            .iter()
-            .map(|segment| (segment.base(), segment.record.revision))
-            .chain([(self.active.base, self.active.revision)])
-            .chain(live.clone().flat_map(|live| live.cut_away.iter().copied()))
-            .chain(live.flat_map(|live| live.trimmed.iter().map(|(_, base, rev)| (*base, *rev))))
-            .collect()
+    /// Whether a file belongs to it, needed or not.
+    pub fn has_file(&self, base: i64, revision: u32) -> bool {
+        let of_live = |live: &Live| {
+            live.cut_away.contains(&(base, revision))
+                || live
+                    .trimmed
+                    .iter()
+                    .any(|(_, known, of)| (*known, *of) == (base, revision))
+        };
+        self.known_revision(base) == Some(revision) || self.live.as_deref().is_some_and(of_live)
     }
 
     /// Gives a checkpoint the state as of the end of its period.
@@ -922,7 +903,7 @@ impl State {
     }
 
     /// Logs a record that carries no batch; `apply` changes the state, once the record has its
-    /// place.
+    /// place. A dormant partition stays dormant.
     pub fn log_control(
         &mut self,
         partition: &Arc<Partition>,
@@ -931,7 +912,9 @@ impl State {
         apply: impl FnOnce(&mut State),
         kind: PartKind,
     ) -> Result<u64, LogError> {
-        self.touch(partition)?;
+        if self.gone {
+            return Err(LogError::Closed);
+        }
         let mut staging = partition.shared.staging.lock();
         if staging.make_room(RECORD_HEADER_BYTES + body.len()).is_err() {
             return Err(LogError::StagingFull);
@@ -945,10 +928,12 @@ impl State {
             end_position: self.end.position,
             incarnation: self.incarnation,
         };
-        let Some(live) = self.live.as_mut() else {
-            unreachable!("touched above");
+        let mut first = EntryHint::default();
+        let hint = match self.live.as_mut() {
+            Some(live) => &mut live.hint,
+            None => &mut first,
         };
-        let (lsn, _) = staging.push(partition, &mut live.hint, header, body, effect);
+        let (lsn, _) = staging.push(partition, hint, header, body, effect);
         self.last_lsn = lsn;
         Ok(lsn)
     }

@@ -1,10 +1,12 @@
 //! Retention: whole segments leave by age and by size, as the manifest's records tell, without a
-//! look at any file.
+//! look at any file. The same round puts partitions to rest that nobody uses.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use wire::ids::Offset;
-use world::{Next, Worker};
+use world::{Instant, Next, Worker};
 
 use crate::errors::LogError;
 use crate::partition::{Partition, State};
@@ -13,20 +15,45 @@ use crate::store::Shared;
 /// Partitions looked at in one step.
 const BATCH: usize = 256;
 
+/// What a partition in use knows takes half a kilobyte and more. A partition that saw neither an
+/// append nor a read for this long, once or twice, gives it up; the next touch reads it back.
+const REST_INTERVAL: Duration = Duration::from_secs(15);
+
+/// So many partitions in use are not worth a round.
+const IN_USE_MIN: usize = 512;
+
 /// The retention's loop: a step looks at some partitions.
 pub(crate) struct RetentionLoop {
     shared: Arc<Shared>,
     left: Vec<Arc<Partition>>,
-    began: bool,
+    retain: bool,
+    last: Instant,
 }
 
 impl RetentionLoop {
     pub fn new(shared: Arc<Shared>) -> RetentionLoop {
+        let last = shared.world.clock.now();
         RetentionLoop {
             shared,
             left: Vec::new(),
-            began: false,
+            retain: false,
+            last,
         }
+    }
+
+    /// Begins a round if one is due; otherwise the time until then.
+    fn begin(&mut self) -> Option<Duration> {
+        let now = self.shared.world.clock.now();
+        let interval = self.shared.config.retention_interval;
+        let since = now.since(self.last);
+        self.retain = since >= interval;
+        if self.retain {
+            self.last = now;
+        } else if self.shared.in_use.load(Ordering::Relaxed) < IN_USE_MIN {
+            return Some(REST_INTERVAL.min(interval - since));
+        }
+        self.left = self.shared.all_partitions();
+        self.left.is_empty().then_some(REST_INTERVAL.min(interval))
     }
 }
 
@@ -35,26 +62,28 @@ impl Worker for RetentionLoop {
         if self.shared.is_closing() {
             return Next::Done;
         }
-        if self.left.is_empty() {
-            if !std::mem::replace(&mut self.began, true) {
-                return Next::WaitFor(self.shared.config.retention_interval);
-            }
-            self.left = self.shared.all_partitions();
+        if self.left.is_empty()
+            && let Some(wait) = self.begin()
+        {
+            return Next::WaitFor(wait);
         }
         let now_ms = self.shared.world.clock.wall_ms();
         for _ in 0..BATCH {
             let Some(partition) = self.left.pop() else {
-                return Next::WaitFor(self.shared.config.retention_interval);
+                break;
             };
-            self.shared.retain(&partition, now_ms);
-            let mut state = partition.state();
-            state.expire_producers(now_ms);
-            // A whole round without a touch: what the manifest has need not be in memory.
-            if !std::mem::replace(&mut state.touched, false) {
-                state.go_dormant();
+            if self.retain {
+                self.shared.retain(&partition, now_ms);
+                partition.state().expire_producers(now_ms);
             }
+            self.shared.rest(&partition);
         }
-        Next::Again
+        if !self.left.is_empty() {
+            return Next::Again;
+        }
+        self.left = Vec::new();
+        let interval = self.shared.config.retention_interval;
+        Next::WaitFor(REST_INTERVAL.min(interval))
     }
 }
 
@@ -70,6 +99,19 @@ impl Shared {
     pub fn retain_all(&self, now_ms: i64) {
         for partition in self.all_partitions() {
             self.retain(&partition, now_ms);
+        }
+    }
+
+    /// A whole round without a touch: what the manifest has need not be in memory.
+    fn rest(&self, partition: &Partition) {
+        // What a checkpoint has fetched and not written yet, the manifest has not: until the
+        // checkpoint ends nobody goes.
+        let Ok(_no_checkpoint) = self.checkpointer.try_lock() else {
+            return;
+        };
+        let mut state = partition.state();
+        if !std::mem::replace(&mut state.touched, false) && state.go_dormant() {
+            self.in_use.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -32,6 +32,22 @@ pub(crate) fn segment_path(id: PartitionId, base: i64, revision: u32) -> String 
     }
 }
 
+/// Partition, base offset and revision of the segment with this file name, in its partition's
+/// directory.
+pub(crate) fn segment_of(name: &str) -> Option<(PartitionId, i64, u32)> {
+    let mut numbers = name.strip_suffix(".seg")?.split('-');
+    let id = numbers.next()?.parse().ok()?;
+    let base = numbers.next()?.parse().ok()?;
+    let revision = match numbers.next() {
+        Some(revision) => revision.parse().ok()?,
+        None => 0,
+    };
+    numbers
+        .next()
+        .is_none()
+        .then_some((PartitionId(id), base, revision))
+}
+
 /// What is always known of the segment that appends go to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ActiveHead {

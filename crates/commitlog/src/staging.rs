@@ -76,13 +76,9 @@ pub struct Group {
 
 impl Group {
     fn new(capacity: usize) -> Group {
-        Group::in_buffer(AlignedBuf::zeroed(capacity))
-    }
-
-    fn in_buffer(buffer: AlignedBuf) -> Group {
         Group {
             lsn: 0,
-            buffer,
+            buffer: AlignedBuf::zeroed(capacity),
             filled: BLOCK_HEADER_BYTES,
             records: 0,
             barrier: false,
@@ -139,28 +135,23 @@ impl Group {
         self.barrier
     }
 
-    /// A group around a block's bytes: another copy to be written, or one read back. `spare` is used
-    /// if it is large enough: fresh memory for each of many blocks costs more than their copies.
-    pub fn from_block(
-        lsn: u64,
-        block: &[u8],
-        body_length: usize,
-        records: u32,
-        spare: Option<AlignedBuf>,
-    ) -> Group {
-        let buffer = spare.filter(|spare| spare.len() >= block.len());
-        let buffer = buffer.unwrap_or_else(|| AlignedBuf::zeroed(block.len()));
-        let mut group = Group::in_buffer(buffer);
-        group.lsn = lsn;
-        group.buffer[..block.len()].copy_from_slice(block);
-        group.filled = BLOCK_HEADER_BYTES + body_length;
-        group.records = records;
+    /// A group around a block's bytes: another copy to be written, or one read back.
+    pub fn from_block(lsn: u64, block: &[u8], body_length: usize, records: u32) -> Group {
+        let mut group = Group::new(block.len());
+        group.reload(lsn, block, body_length, records);
         group
     }
 
-    /// The memory it was in.
-    pub fn into_buffer(self) -> AlignedBuf {
-        self.buffer
+    /// Takes another block's bytes in place of its own, in the same memory where they fit.
+    pub fn reload(&mut self, lsn: u64, block: &[u8], body_length: usize, records: u32) {
+        if self.buffer.len() < block.len() {
+            self.buffer = AlignedBuf::zeroed(block.len());
+        }
+        self.clear();
+        self.lsn = lsn;
+        self.buffer[..block.len()].copy_from_slice(block);
+        self.filled = BLOCK_HEADER_BYTES + body_length;
+        self.records = records;
     }
 
     /// Notes what a record does, in the order of the log. `entry` is the partition's place in this

@@ -5,7 +5,7 @@
 //! and waiters are called under none of a partition's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use wire::ids::TopicId;
@@ -64,7 +64,7 @@ pub struct RecoveryReport {
     pub batches: u64,
     /// Partitions in all.
     pub partitions: usize,
-    /// Partitions named in the log.
+    /// Partitions whose segments the log named.
     pub replayed_partitions: usize,
     /// Behind the last valid block lay a group that was never acknowledged; it was cut.
     pub torn_tail: bool,
@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub partitions: RwLock<BTreeMap<PartitionKey, Arc<Partition>>>,
     pub by_id: RwLock<BTreeMap<PartitionId, Arc<Partition>>>,
     pub next_partition: AtomicU64,
+    /// Partitions that are not dormant, about.
+    pub in_use: AtomicUsize,
     pub meta: RwLock<Meta>,
     pub checkpointer: Mutex<Checkpointer>,
     pub checkpoint_requested: AtomicBool,
@@ -147,6 +149,7 @@ impl Shared {
             partitions: RwLock::default(),
             by_id: RwLock::default(),
             next_partition: AtomicU64::new(next.0),
+            in_use: AtomicUsize::new(0),
             meta: RwLock::new(parts.meta),
             checkpointer: Mutex::default(),
             checkpoint_requested: AtomicBool::new(false),
@@ -470,6 +473,7 @@ impl LogStore {
             free_bytes_min: shared.free_bytes_min.load(Ordering::Relaxed),
             free_bytes_resume: shared.free_bytes_resume.load(Ordering::Relaxed),
             partitions: crate::read_lock(&shared.partitions).len() as u64,
+            partitions_in_use: shared.in_use.load(Ordering::Relaxed) as u64,
             ..shared.metrics.snapshot()
         }
     }

@@ -7,6 +7,7 @@
 //! (storage.md 2.4), which costs time, never data.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use stdx::Writer;
 use wire::ids::{LeaderEpoch, Offset};
@@ -63,11 +64,17 @@ impl State {
         }
         self.touched = true;
         if self.live.is_none() {
-            let live = self.materialise(partition).map_err(|error| match error {
+            let mut live = self.materialise(partition).map_err(|error| match error {
                 ReadError::Disk(error) => LogError::Disk(error),
                 other => LogError::Corrupt(other.to_string()),
             })?;
+            // The epoch we lead in is in the log from its first batch on; until then it is here.
+            if self.leader_epoch > live.epochs.latest().map_or(-1, |latest| latest.epoch.0) {
+                let end = Offset(self.end.offset);
+                live.epochs.assign(LeaderEpoch(self.leader_epoch), end);
+            }
             self.live = Some(Box::new(live));
+            partition.shared.in_use.fetch_add(1, Ordering::Relaxed);
         }
         match self.live.as_deref_mut() {
             Some(live) => Ok(live),
@@ -75,14 +82,18 @@ impl State {
         }
     }
 
-    /// Forgets the live part if the manifest has all of it and nobody waits.
-    pub fn go_dormant(&mut self) {
+    /// Forgets the live part if the manifest has all of it and nobody waits; whether it did. Not
+    /// beside a checkpoint. One with an open transaction stays: its last stable offset is known to
+    /// the live part alone.
+    pub fn go_dormant(&mut self) -> bool {
         let idle = self.live.as_ref().is_some_and(|live| {
             live.cut_away.is_empty()
                 && live.trimmed.is_empty()
+                && live.producers.first_open().is_none()
                 && live.waiters.iter().all(|waiter| waiter.strong_count() == 0)
         });
-        if idle && !self.dirty && !self.broken && self.completed == self.end {
+        let rests = idle && !self.gone && !self.dirty && !self.broken && self.completed == self.end;
+        if rests {
             self.live = None;
         }
         for segment in &mut self.sealed {
@@ -90,6 +101,7 @@ impl State {
                 segment.index = None;
             }
         }
+        rests
     }
 
     fn materialise(&mut self, partition: &Partition) -> Result<Live, ReadError> {

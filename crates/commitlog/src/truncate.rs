@@ -6,6 +6,7 @@
 //! under the partition's lock; appends wait.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wire::ids::{LeaderEpoch, Offset};
 
@@ -117,6 +118,7 @@ impl Partition {
                 end: Offset(state.high_watermark),
             });
         }
+        state.touch(self)?;
         let header = RecordHeader {
             kind: RecordKind::Trim,
             leader_epoch: state.last_epoch,
@@ -156,7 +158,7 @@ impl Partition {
             append_time: 0,
         };
         let lsn = state.log_control(self, &header, &[], |_| {}, PartKind::Nothing)?;
-        state.mark_deleted(lsn);
+        state.mark_deleted(self, lsn);
         let waiters = state.take_waiters();
         drop(state);
         crate::partition::wake(waiters);
@@ -175,17 +177,23 @@ pub(crate) fn as_log_error(error: ReadError) -> LogError {
 
 impl State {
     /// Every file is to go with the given LSN.
-    pub fn mark_deleted(&mut self, lsn: u64) {
+    pub fn mark_deleted(&mut self, partition: &Partition, lsn: u64) {
         self.gone = true;
+        if self.live.is_some() {
+            partition.shared.in_use.fetch_sub(1, Ordering::Relaxed);
+        }
         let files: Vec<_> = self
             .sealed
             .drain(..)
             .map(|segment| (lsn, segment.record.base.0, segment.record.revision))
             .chain([(lsn, self.active.base, self.active.revision)])
             .collect();
-        if let Some(live) = self.live.as_mut() {
-            live.trimmed.extend(files);
-        }
+        // A dormant one is not read in for that.
+        let (start, base) = (self.log_start, self.active.base);
+        self.live
+            .get_or_insert_with(|| Box::new(Live::new(start, base)))
+            .trimmed
+            .extend(files);
     }
 
     /// Moves the log start; files of whole segments below it are noted with LSN 0.
@@ -400,10 +408,12 @@ impl State {
         record: &Record<'_>,
         lsn: u64,
     ) -> Result<Effect, ReadError> {
-        self.touch(partition).map_err(|error| ReadError::Corrupt {
-            offset: Offset(record.header.base_offset),
-            reason: error.to_string(),
-        })?;
+        if record.header.kind.needs_segments() {
+            self.touch(partition).map_err(|error| ReadError::Corrupt {
+                offset: Offset(record.header.base_offset),
+                reason: error.to_string(),
+            })?;
+        }
         self.last_lsn = lsn;
         let corrupt = |reason: &str| ReadError::Corrupt {
             offset: Offset(record.header.base_offset),
@@ -478,7 +488,7 @@ impl State {
             RecordKind::Epoch => {
                 self.begin_epoch(LeaderEpoch(header.leader_epoch), header.base_offset);
             }
-            RecordKind::Delete => self.mark_deleted(lsn),
+            RecordKind::Delete => self.mark_deleted(partition, lsn),
             RecordKind::Create | RecordKind::Checkpoint => {}
         }
         Ok(Effect {

@@ -767,9 +767,12 @@ fn a_log_that_was_full_at_a_crash_opens_and_takes_appends() {
     let (sim, store) = reopened(&sim, sim.disk.crash_image(1), 1);
     let partition = store.partition(&key(0)).expect("there");
     assert!(tags(&partition).len() >= durable);
-    let epoch = LeaderEpoch(1);
-    let lsn = partition.become_leader(epoch).expect("epoch");
-    store.wait_durable(lsn).expect("there is room");
+    let leader_epoch = LeaderEpoch(1);
+    partition.become_leader(leader_epoch).expect("epoch");
+    let bytes = Spec::new(1, 600, 201).bytes();
+    let origin = AppendOrigin::Coordinator { leader_epoch };
+    let appended = partition.append(&view(&bytes), origin, 0).expect("append");
+    store.wait_durable(appended.lsn).expect("there is room");
     sim.spawn.run_for(Duration::from_secs(2));
     assert_eq!(store.health(), StoreHealth::Ok);
 }

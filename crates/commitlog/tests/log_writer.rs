@@ -23,7 +23,7 @@ fn slot(sim: &SimWorld) -> Arc<dyn File> {
 fn group(file: &Arc<dyn File>, lsn: u64) -> SealedGroup {
     let block = vec![lsn as u8; 4096];
     SealedGroup {
-        group: Arc::new(Group::from_block(lsn, &block, 4000, 1, None)),
+        group: Arc::new(Group::from_block(lsn, &block, 4000, 1)),
         file: Arc::clone(file),
         position: (lsn - 1) * 4096,
     }

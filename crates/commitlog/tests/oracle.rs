@@ -70,8 +70,8 @@ fn play(seed: u64, steps: usize) {
         let partition = store.partition(&key(0)).expect("there");
         if std::mem::take(&mut lead) {
             epoch += 1;
-            let lsn = partition.become_leader(LeaderEpoch(epoch)).expect("epoch");
-            model.note(lsn.0, 0, Did::Epoch(epoch));
+            partition.become_leader(LeaderEpoch(epoch)).expect("epoch");
+            model.note(store.last_lsn().0, 0, Did::Epoch(epoch));
         }
         let offsets = partition.offsets();
         let (start, end, high) = (offsets.log_start.0, offsets.end.0, offsets.high_watermark.0);

@@ -301,12 +301,21 @@ pub fn check(store: &LogStore, model: &Model, lsn: u64) {
         for (found, (base, _, bytes)) in batches.iter().zip(&readable) {
             assert!(found == bytes, "bytes of {number} at {base}, LSN {lsn}");
         }
+        // An epoch is in the log with its first batch; one without may be forgotten.
+        let end = partition.offsets().end.0;
+        let written = |epochs: Vec<(i32, i64)>| -> Vec<(i32, i64)> {
+            epochs.into_iter().filter(|(_, at)| *at < end).collect()
+        };
         let epochs: Vec<(i32, i64)> = partition
             .epochs()
             .entries()
             .iter()
             .map(|entry| (entry.epoch.0, entry.start.0))
             .collect();
-        assert_eq!(epochs, expected.epochs, "epochs of {number} at LSN {lsn}");
+        assert_eq!(
+            written(epochs),
+            written(expected.epochs.clone()),
+            "epochs of {number} at LSN {lsn}"
+        );
     }
 }

@@ -37,7 +37,7 @@ impl Script {
         let Some(partition) = store.partition(&key(number)) else {
             if let Ok(partition) = store.create_partition(key(number), settings()) {
                 self.model.note(store.last_lsn().0, number, Did::Create);
-                self.lead(&partition, number);
+                self.lead(store, &partition, number);
             }
             return;
         };
@@ -65,7 +65,7 @@ impl Script {
                     self.model.note(lsn.0, number, Did::Trim(to));
                 }
             }
-            87..90 => self.lead(&partition, number),
+            87..90 => self.lead(store, &partition, number),
             90..96 => drop(store.checkpoint()),
             96..98 => {
                 if let Ok(lsn) = store.delete_partition(&key(number)) {
@@ -80,16 +80,16 @@ impl Script {
     pub fn lead_all(&mut self, store: &LogStore) {
         for number in 0..PARTITIONS as i32 {
             if let Some(partition) = store.partition(&key(number)) {
-                self.lead(&partition, number);
+                self.lead(store, &partition, number);
             }
         }
     }
 
-    fn lead(&mut self, partition: &Arc<Partition>, number: i32) {
+    fn lead(&mut self, store: &LogStore, partition: &Arc<Partition>, number: i32) {
         let epoch = self.epochs[number as usize] + 1;
-        if let Ok(lsn) = partition.become_leader(LeaderEpoch(epoch)) {
+        if partition.become_leader(LeaderEpoch(epoch)).is_ok() {
             self.epochs[number as usize] = epoch;
-            self.model.note(lsn.0, number, Did::Epoch(epoch));
+            self.model.note(store.last_lsn().0, number, Did::Epoch(epoch));
         }
     }
 
