@@ -82,24 +82,29 @@ impl Cluster {
     }
 
     /// Carries out the command at `offset` of the metadata log.
+    ///
+    /// While old commands are replayed nobody looks at the published image: ours has no second
+    /// owner, so it is changed in place. A shared one would be copied as far as it changes, which
+    /// for the epochs of a whole node is all of it.
     pub fn apply(&self, offset: MetadataOffset, proposed: Proposed) -> Answer {
         let mut state = self.state();
-        let before = state.clone();
+        let doomed = match &proposed.command {
+            Command::DeleteTopic { id } => state.topic_by_id(*id).cloned(),
+            _ => None,
+        };
         let (answer, delta) = apply(&mut state, offset, proposed);
-        let image = Arc::new(state.clone());
-        self.image.store(image.clone());
-        if !delta.topics_deleted.is_empty() {
-            let gone = delta.topics_deleted.iter().flat_map(|(id, name)| {
-                let count = before
-                    .topic_by_id(*id)
-                    .map_or(0, |topic| topic.partitions.len());
-                (0..count).map(|number| (name.clone(), number as i32))
-            });
+        if let Some(topic) = doomed.filter(|_| !delta.topics_deleted.is_empty()) {
+            let numbers = 0..topic.partitions.len() as i32;
+            let gone = numbers.map(|number| (topic.name.clone(), number));
             self.deleted().extend(gone);
             self.bell.ring();
         }
-        if self.following.load(Ordering::Acquire)
-            && !delta.is_empty()
+        if !self.following.load(Ordering::Acquire) {
+            return answer;
+        }
+        let image = Arc::new(state.clone());
+        self.image.store(image.clone());
+        if !delta.is_empty()
             && let Err(error) = self.partitions.follow_delta(&image, &delta)
         {
             self.fall_behind(&error);
@@ -111,13 +116,13 @@ impl Cluster {
     pub fn restore(&self, image: Image) {
         let mut state = self.state();
         *state = image;
-        let image = Arc::new(state.clone());
-        self.image.store(image.clone());
-        drop(state);
-        if self.following.load(Ordering::Acquire) {
-            self.behind.store(true, Ordering::Release);
-            self.catch_up();
+        if !self.following.load(Ordering::Acquire) {
+            return;
         }
+        self.image.store(Arc::new(state.clone()));
+        drop(state);
+        self.behind.store(true, Ordering::Release);
+        self.catch_up();
     }
 
     /// Partitions deleted since this was last asked.
@@ -130,9 +135,10 @@ impl Cluster {
         self.state().clone()
     }
 
-    /// Hosts what the image says, and from now on follows each command.
+    /// Publishes the image, hosts what it says, and from now on follows each command.
     pub fn start_following(&self) -> Result<(), LogError> {
         let state = self.state();
+        self.image.store(Arc::new(state.clone()));
         self.partitions.follow_image(&state)?;
         // Replayed deletions are forgotten once more, for the last run may have ended before it
         // did; but the offsets of a topic that was made anew since are its own.

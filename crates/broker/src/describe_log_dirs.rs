@@ -57,16 +57,16 @@ fn topics(node: &Node, asked: Option<&[DescribableLogDirTopic]>) -> Vec<Describe
     });
     let mut found: BTreeMap<Arc<str>, BTreeMap<i32, i64>> = BTreeMap::new();
     for replica in node.partitions.all() {
-        let number = replica.key.partition;
+        let number = replica.key().partition;
         if wanted
             .as_ref()
-            .is_some_and(|wanted| !wanted.contains(&(&*replica.topic, number)))
+            .is_some_and(|wanted| !wanted.contains(&(&**replica.topic(), number)))
         {
             continue;
         }
         let bytes = i64::try_from(replica.log.size_bytes()).unwrap_or(i64::MAX);
         found
-            .entry(replica.topic.clone())
+            .entry(replica.topic().clone())
             .or_default()
             .insert(number, bytes);
     }

@@ -133,7 +133,7 @@ impl ParkedFetch {
         }
         for part in &self.plan.parts {
             let Ok(replica) = &part.replica else { continue };
-            let wait = waits.0.entry(replica.key).or_insert_with(|| {
+            let wait = waits.0.entry(replica.key()).or_insert_with(|| {
                 Arc::new(Wait {
                     flag: flag.clone(),
                     entered: AtomicBool::new(false),
@@ -161,7 +161,7 @@ impl ParkedFetch {
         let mut missing = false;
         for part in &self.plan.parts {
             if let Ok(replica) = &part.replica
-                && let Some(wait) = waits.0.get(&replica.key)
+                && let Some(wait) = waits.0.get(&replica.key())
                 && !wait.entered.load(Ordering::Acquire)
             {
                 missing = true;

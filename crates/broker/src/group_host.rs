@@ -322,7 +322,7 @@ impl GroupHost {
         let mut shards = self.shards();
         if let Some(host) = shards.get(&partition)
             && host.epoch == epoch
-            && host.replica.key == replica.key
+            && host.replica.key() == replica.key()
         {
             return Ok(host.clone());
         }
@@ -460,7 +460,10 @@ impl Host {
         if state.held.is_none()
             && let Some(shard) = &mut state.shard
             && !shard.is_loading()
-            && let Some(gone) = node.groups.to_forget().remove(&self.replica.key.partition)
+            && let Some(gone) = node
+                .groups
+                .to_forget()
+                .remove(&self.replica.key().partition)
         {
             let effects = shard.partitions_deleted(&gone);
             self.carry_out(node, state, effects);
@@ -503,7 +506,7 @@ impl Host {
             }
             Some(AppendError::StagingFull) => state.held = Some(held),
             Some(error) => {
-                tracing::warn!(%error, partition = %self.replica.key, "group records not appended");
+                tracing::warn!(%error, partition = %self.replica.key(), "group records not appended");
                 state.fail(held.effects, &error);
             }
         }
@@ -609,7 +612,7 @@ impl Worker for Loader {
             // The end is not durable yet.
             Ok(false) => Next::WaitFor(RETRY_PAUSE),
             Err(reason) => {
-                tracing::error!(%reason, partition = %self.host.replica.key, "groups cannot be loaded");
+                tracing::error!(%reason, partition = %self.host.replica.key(), "groups cannot be loaded");
                 self.host.end(ErrorCode::NotCoordinator);
                 Next::Done
             }

@@ -3,16 +3,16 @@
 //! Follows the metadata image: missing logs are created, those of deleted topics removed,
 //! leadership and settings handed on. Only the control side changes anything here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
 use commitlog::{LogError, LogStore, PartitionKey};
 use metadata::config::{Layers, StaticConfig, TopicSettings};
-use metadata::{Delta, Image, Resource};
+use metadata::{ConfigMap, Delta, Image, Resource};
 use wire::ErrorCode;
 use wire::ids::{BrokerId, TopicId};
 
-use crate::replica::{Replica, log_settings};
+use crate::replica::{Replica, TopicFacts, log_settings};
 
 #[derive(Default)]
 struct Hosted {
@@ -21,7 +21,7 @@ struct Hosted {
 }
 
 struct HostedTopic {
-    name: Arc<str>,
+    facts: Arc<TopicFacts>,
     replicas: Vec<Option<Arc<Replica>>>,
 }
 
@@ -113,10 +113,14 @@ impl Partitions {
             .collect()
     }
 
-    /// A topic's settings in force.
-    pub fn topic_settings(&self, image: &Image, topic: &str) -> TopicSettings {
+    /// The settings in force of topics that have none of their own.
+    fn defaults(&self, image: &Image) -> Arc<TopicSettings> {
+        Arc::new(self.resolve(image, None))
+    }
+
+    fn resolve(&self, image: &Image, own: Option<&ConfigMap>) -> TopicSettings {
         TopicSettings::resolve(&Layers {
-            own: image.config(&Resource::Topic(topic.to_owned())),
+            own,
             broker: image.config(&Resource::Broker(self.broker)),
             cluster: image.config(&Resource::ClusterDefault),
             fixed: &self.fixed,
@@ -129,8 +133,9 @@ impl Partitions {
             .hosted
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let defaults = self.defaults(image);
         for topic in image.topics() {
-            self.host_topic(&mut hosted, image, topic.id)?;
+            self.host_topic(&mut hosted, image, topic.id, &defaults)?;
         }
         let gone: Vec<TopicId> = hosted
             .topics
@@ -160,60 +165,73 @@ impl Partitions {
         for (id, _) in &delta.topics_deleted {
             self.drop_topic(&mut hosted, *id)?;
         }
-        for id in &delta.topics_created {
-            self.host_topic(&mut hosted, image, *id)?;
-        }
-        for (id, _) in &delta.partitions {
-            self.host_topic(&mut hosted, image, *id)?;
-        }
+        // Each topic once, however many of its partitions changed.
+        let changed = delta.partitions.iter().map(|(id, _)| *id);
+        let mut topics: BTreeSet<TopicId> = changed
+            .chain(delta.topics_created.iter().copied())
+            .collect();
         let mut all = false;
         for resource in &delta.configs {
             match resource {
-                Resource::Topic(name) => {
-                    if let Some(topic) = image.topic(name) {
-                        self.host_topic(&mut hosted, image, topic.id)?;
-                    }
-                }
+                Resource::Topic(name) => topics.extend(image.topic(name).map(|topic| topic.id)),
                 Resource::ClusterDefault => all = true,
                 Resource::Broker(id) => all |= *id == self.broker,
                 Resource::Group(_) => {}
             }
         }
         if all {
-            let ids: Vec<TopicId> = hosted.topics.keys().copied().collect();
-            for id in ids {
-                self.host_topic(&mut hosted, image, id)?;
-            }
+            topics.extend(hosted.topics.keys());
+        }
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let defaults = self.defaults(image);
+        for id in topics {
+            self.host_topic(&mut hosted, image, id, &defaults)?;
         }
         Ok(())
     }
 
     /// Creates, leads and configures every partition of a topic that belongs here.
-    fn host_topic(&self, hosted: &mut Hosted, image: &Image, id: TopicId) -> Result<(), LogError> {
+    fn host_topic(
+        &self,
+        hosted: &mut Hosted,
+        image: &Image,
+        id: TopicId,
+        defaults: &Arc<TopicSettings>,
+    ) -> Result<(), LogError> {
         let Some(topic) = image.topic_by_id(id) else {
             return Ok(());
         };
-        let settings = Arc::new(self.topic_settings(image, &topic.name));
+        let settings = match image.config(&Resource::Topic(topic.name.to_string())) {
+            Some(own) => Arc::new(self.resolve(image, Some(own))),
+            None => Arc::clone(defaults),
+        };
         let expiry = self.fixed.number("producer.id.expiration.ms");
-        hosted.ids.insert(topic.name.clone(), id);
-        let ours = hosted.topics.entry(id).or_insert_with(|| HostedTopic {
-            name: topic.name.clone(),
-            replicas: Vec::new(),
+        let ours = hosted.topics.entry(id).or_insert_with(|| {
+            let facts = TopicFacts::new(topic.name.clone(), settings.clone());
+            hosted.ids.insert(topic.name.clone(), id);
+            HostedTopic {
+                facts,
+                replicas: Vec::new(),
+            }
         });
+        if ours.facts.apply_settings(&settings) {
+            for replica in ours.replicas.iter().flatten() {
+                replica.log.apply_settings(log_settings(&settings, expiry));
+            }
+        }
+        let count = topic.partitions.len();
         ours.replicas
-            .resize(topic.partitions.len().max(ours.replicas.len()), None);
+            .reserve_exact(count.saturating_sub(ours.replicas.len()));
+        ours.replicas.resize(count.max(ours.replicas.len()), None);
         for (number, partition) in topic.partitions.iter().enumerate() {
             if !partition.replicas.contains(self.broker) {
                 ours.replicas[number] = None;
                 continue;
             }
             let replica = match &ours.replicas[number] {
-                Some(replica) => {
-                    if *replica.settings() != *settings {
-                        replica.apply_settings(settings.clone(), expiry);
-                    }
-                    replica.clone()
-                }
+                Some(replica) => replica.clone(),
                 None => {
                     let key = PartitionKey {
                         topic: id,
@@ -228,8 +246,7 @@ impl Partitions {
                             .store
                             .create_partition(key, log_settings(&settings, expiry))?,
                     };
-                    let replica =
-                        Arc::new(Replica::new(key, topic.name.clone(), log, settings.clone()));
+                    let replica = Arc::new(Replica::new(ours.facts.clone(), log));
                     ours.replicas[number] = Some(replica.clone());
                     replica
                 }
@@ -245,12 +262,12 @@ impl Partitions {
             return Ok(());
         };
         // A topic of the same name may have been created since.
-        if hosted.ids.get(&topic.name) == Some(&id) {
-            hosted.ids.remove(&topic.name);
+        if hosted.ids.get(topic.facts.name()) == Some(&id) {
+            hosted.ids.remove(topic.facts.name());
         }
         for replica in topic.replicas.into_iter().flatten() {
             replica.lead(None, 0)?;
-            self.store.delete_partition(&replica.key)?;
+            self.store.delete_partition(&replica.key())?;
         }
         Ok(())
     }

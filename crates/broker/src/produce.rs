@@ -163,7 +163,7 @@ impl StalledProduce {
         };
         let replica = replica?;
         // As Kafka: only tools may write into the cluster's own topics.
-        if is_internal(&replica.topic) && !self.is_admin() {
+        if is_internal(replica.topic()) && !self.is_admin() {
             return Err(ErrorCode::InvalidTopicException.into());
         }
         let Some(leader_epoch) = replica.leading() else {

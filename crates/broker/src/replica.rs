@@ -12,36 +12,75 @@ use metadata::config::{self, TimestampKind, TopicSettings};
 use wire::ErrorCode;
 use wire::ids::LeaderEpoch;
 
+/// What the partitions of one topic share.
+pub struct TopicFacts {
+    name: Arc<str>,
+    settings: RwLock<Arc<TopicSettings>>,
+}
+
+impl TopicFacts {
+    /// A topic with its settings in force.
+    pub fn new(name: Arc<str>, settings: Arc<TopicSettings>) -> Arc<TopicFacts> {
+        Arc::new(TopicFacts {
+            name,
+            settings: RwLock::new(settings),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<TopicSettings> {
+        self.settings
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }
+
+    /// Puts settings in force; whether they are others than before.
+    pub fn apply_settings(&self, settings: &Arc<TopicSettings>) -> bool {
+        let mut known = self
+            .settings
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let changed = *known != *settings;
+        *known = Arc::clone(settings);
+        changed
+    }
+}
+
 /// A hosted partition.
 pub struct Replica {
-    /// Its name in the cluster.
-    pub key: PartitionKey,
-    /// Its topic's name.
-    pub topic: Arc<str>,
+    topic: Arc<TopicFacts>,
     /// Its log.
     pub log: Arc<Partition>,
     /// The epoch in which we lead; −1 if we do not.
     leads_in: AtomicI32,
     insync: AtomicU32,
-    settings: RwLock<Arc<TopicSettings>>,
 }
 
 impl Replica {
     /// A hosted partition that does not lead yet.
-    pub fn new(
-        key: PartitionKey,
-        topic: Arc<str>,
-        log: Arc<Partition>,
-        settings: Arc<TopicSettings>,
-    ) -> Replica {
+    pub fn new(topic: Arc<TopicFacts>, log: Arc<Partition>) -> Replica {
         Replica {
-            key,
             topic,
             log,
             leads_in: AtomicI32::new(LeaderEpoch::NONE.0),
             insync: AtomicU32::new(0),
-            settings: RwLock::new(settings),
         }
+    }
+
+    /// Its name in the cluster.
+    pub fn key(&self) -> PartitionKey {
+        self.log.key()
+    }
+
+    /// Its topic's name.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic.name
     }
 
     /// The epoch in which this broker leads the partition, if it does.
@@ -73,20 +112,7 @@ impl Replica {
 
     /// The settings in force.
     pub fn settings(&self) -> Arc<TopicSettings> {
-        self.settings
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
-    }
-
-    /// Puts settings in force, for the log as well.
-    pub fn apply_settings(&self, settings: Arc<TopicSettings>, producer_expiry_ms: i64) {
-        self.log
-            .apply_settings(log_settings(&settings, producer_expiry_ms));
-        *self
-            .settings
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = settings;
+        self.topic.settings()
     }
 
     /// Starts or stops leading, as the metadata says.
@@ -100,8 +126,8 @@ impl Replica {
         match epoch {
             None => self.leads_in.store(LeaderEpoch::NONE.0, Ordering::Release),
             Some(epoch) if self.leading() != Some(epoch) => {
-                // What is appended in this epoch gets a later LSN than the epoch's own record,
-                // so no answer leaves before the epoch is durable.
+                // What is appended in this epoch carries it into the log, so no answer leaves
+                // before the epoch is durable. rule R8
                 self.log.become_leader(epoch)?;
                 self.leads_in.store(epoch.0, Ordering::Release);
             }

@@ -391,8 +391,14 @@ async fn begin(
         .map_err(|error| StartError::Metadata(error.to_string()))?;
     node.control.attach(quorum);
     // Metadata that was never written cannot say which logs are wanted (replication.md D9).
-    let logs = node.store.partitions().len();
-    if node.image().cluster_id().is_none() && logs > 0 {
+    let known = node
+        .control
+        .cluster()
+        .image()
+        .cluster_id()
+        .map(String::from);
+    let logs = node.store.metrics().partitions;
+    if known.is_none() && logs > 0 {
         return Err(StartError::Metadata(format!(
             "the data directory holds {logs} partition logs, but no metadata: restore its meta \
              files, or start with an empty directory"
@@ -401,10 +407,8 @@ async fn begin(
     let cluster_id = config
         .cluster_id
         .clone()
-        .unwrap_or_else(|| match node.image().cluster_id() {
-            Some(known) => known.to_owned(),
-            None => node.new_topic_id().to_string(),
-        });
+        .or(known)
+        .unwrap_or_else(|| node.new_topic_id().to_string());
     node.propose(Command::NameCluster { cluster_id }).await?;
     let mut incarnation = [0; 16];
     node.world.random.fill(&mut incarnation);

@@ -254,7 +254,7 @@ fn group_batches(stage: &Stage) -> Vec<usize> {
     let replicas = stage.broker.node().partitions.all();
     let offsets = replicas
         .iter()
-        .filter(|replica| &*replica.topic == "__consumer_offsets");
+        .filter(|replica| &**replica.topic() == "__consumer_offsets");
     let mut sizes = Vec::new();
     for replica in offsets {
         let mut from = replica.log.offsets().log_start;
