@@ -14,16 +14,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::ids::BrokerId;
 use world::World;
 use world::disk::DiskError;
+use world::real::give_back_memory;
 
 use crate::space::{News, SpaceWatch, shortage};
 use crate::{data_directory, http, listeners, prometheus, surroundings};
 
 /// How often the health of the data directory is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
-/// Open segments at most; half of what the process may open leaves room for connections.
-const DESCRIPTORS_MAX: usize = 4096;
+/// Open segments at most: with its own files and threads the process stays below 4,096. Half of what
+/// it may open leaves room for connections.
+const DESCRIPTORS_MAX: usize = 4_000;
 /// In-flight requests get this long at a stop.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// How often memory that is not used any more goes back to the system.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A running broker.
 pub struct Running {
@@ -129,9 +133,15 @@ impl Running {
             .map(|listener| tokio::task::spawn_local(http::serve(listener, source)));
         let mut look = tokio::time::interval(HEALTH_INTERVAL);
         let mut space = SpaceWatch::default();
+        // This thread answers no client: what the start left behind goes at once.
+        let mut give_back = tokio::time::interval(GIVE_BACK_INTERVAL);
+        let mut kept = 0;
         let ended = std::future::poll_fn(|cx| {
             if signals.poll(cx).is_ready() {
                 return Poll::Ready(None);
+            }
+            while give_back.poll_tick(cx).is_ready() {
+                kept = give_back_memory(kept);
             }
             while look.poll_tick(cx).is_ready() {
                 if let Some(reason) = self.look(&mut space) {
