@@ -3,7 +3,7 @@
 //! There is no format step: a new directory is made, one that is half-made is finished, and one
 //! that belongs to somebody else, or has lost its identity, is refused and left as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -287,15 +287,24 @@ fn resume(shared: &Shared, slots: Vec<SlotFile>, end: &LogEnd) {
     lock(&shared.applying).lsn = end.last_lsn;
 }
 
+/// A partition whose segments the log has named.
+struct Named {
+    /// Whether it can still be vouched for.
+    vouched: bool,
+    /// The active segment as of the checkpoint: its base and bytes.
+    base: i64,
+    bytes: u64,
+    /// The length its file had before anything was replayed onto it.
+    length: u64,
+}
+
 /// A replay under way.
 struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     settings: Arc<LogSettings>,
     partitions: BTreeMap<PartitionId, Arc<Partition>>,
-    /// Partitions whose segments the log has named, and whether they can still be vouched for.
-    named: BTreeMap<PartitionId, bool>,
-    /// Those of them whose file was shorter than the checkpoint saw it.
-    short: BTreeSet<PartitionId>,
+    /// Partitions whose segments the log has named.
+    named: BTreeMap<PartitionId, Named>,
     /// Partitions that the log deletes.
     gone: Vec<Arc<Partition>>,
     report: RecoveryReport,
@@ -308,7 +317,6 @@ impl<'a> Recovery<'a> {
             settings: shared.share_settings(LogSettings::default()),
             partitions: BTreeMap::new(),
             named: BTreeMap::new(),
-            short: BTreeSet::new(),
             gone: Vec::new(),
             report: RecoveryReport::default(),
         }
@@ -403,11 +411,10 @@ impl<'a> Recovery<'a> {
         };
         // A partition that is only created or deleted keeps its files shut.
         match self.named.get(&id) {
-            Some(true) => {}
-            Some(false) => return Ok(None),
+            Some(named) if named.vouched => {}
+            Some(_) => return Ok(None),
             None if record.header.kind.needs_segments() => {
-                self.cut_to_checkpoint(&partition)?;
-                self.named.insert(id, true);
+                self.named.insert(id, self.name(&partition)?);
             }
             None => {}
         }
@@ -428,7 +435,9 @@ impl<'a> Recovery<'a> {
             Err(error) => {
                 tracing::error!(partition = %partition.key(), %error, "recovery cannot vouch for this partition: it takes no appends");
                 partition.state().suspect = true;
-                self.named.insert(id, false);
+                if let Some(named) = self.named.get_mut(&id) {
+                    named.vouched = false;
+                }
                 Ok(None)
             }
         }
@@ -455,39 +464,36 @@ impl<'a> Recovery<'a> {
             .insert(id, Partition::new(key, id, Arc::clone(self.shared), state));
     }
 
-    /// Before anything is replayed onto it, the active segment ends where the checkpoint saw it.
-    fn cut_to_checkpoint(&mut self, partition: &Arc<Partition>) -> Result<(), OpenError> {
+    /// Opens the active segment, onto which the log is replayed. What lies behind the checkpoint's
+    /// end is written over, or cut when the replay has ended: most files are as long as they will
+    /// be, and cutting each to let it grow again would take as long as all the rest.
+    fn name(&self, partition: &Arc<Partition>) -> Result<Named, OpenError> {
         let (base, revision, bytes) = {
             let state = partition.state();
             (state.active.base, state.active.revision, state.end.position)
         };
         let path = segment_path(partition.id(), base, revision);
-        match self.shared.world.disk.open(&path, OpenMode::ReadWrite) {
+        let length = match self.shared.world.disk.open(&path, OpenMode::ReadWrite) {
             Ok(file) => {
                 // It may be there only because the machine lived when the process died: no
                 // checkpoint need have made its name durable.
                 self.shared.note_dir(partition.id());
                 self.shared.note_dir_of_shards();
-                // Shorter is possible: the log may hold a truncation that had reached the file.
                 let length = file.len()?;
-                if length > bytes {
-                    file.truncate(bytes)?;
-                } else if length < bytes {
-                    self.short.insert(partition.id());
-                }
                 self.shared
                     .descriptors
                     .insert((partition.id().0, base), file);
-                Ok(())
+                length
             }
-            Err(DiskError::NotFound { .. }) => {
-                if bytes > 0 {
-                    self.short.insert(partition.id());
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+            Err(DiskError::NotFound { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Named {
+            vouched: true,
+            base,
+            bytes,
+            length,
+        })
     }
 
     /// Removes files that no partition knows: a crash came between a checkpoint and their removal.
@@ -515,7 +521,7 @@ impl<'a> Recovery<'a> {
     fn finish(mut self, clean: bool) -> Result<RecoveryReport, OpenError> {
         self.report.partitions = self.partitions.len();
         self.report.replayed_partitions = self.named.len();
-        for id in self.named.keys() {
+        for (id, named) in &self.named {
             let Some(partition) = self.partitions.get(id) else {
                 continue;
             };
@@ -530,14 +536,24 @@ impl<'a> Recovery<'a> {
             let (base, revision, bytes) =
                 (state.active.base, state.active.revision, state.end.position);
             drop(state);
-            // The file size is never the log's end, but it must hold all of it. Where it held what
-            // the checkpoint saw, what was gathered since made it long enough.
-            if bytes > 0 && self.short.contains(id) && !partition.state().broken {
-                let file = self.shared.open_segment(*id, base, revision)?;
-                if file.len()? < bytes {
-                    tracing::error!(partition = %partition.key(), "the active segment is shorter than the log says");
-                    partition.state().suspect = true;
-                }
+            if partition.state().broken {
+                continue;
+            }
+            let longer = named.base == base && named.length > bytes;
+            // Shorter than the checkpoint saw it is possible: the log may hold a truncation that
+            // had reached the file. Else what was gathered since made it long enough.
+            let short = named.length < named.bytes && bytes > 0;
+            if !longer && !short {
+                continue;
+            }
+            // The file size is never the log's end, but it must hold all of it.
+            let file = self.shared.open_segment(*id, base, revision)?;
+            let length = file.len()?;
+            if length > bytes {
+                file.truncate(bytes)?;
+            } else if length < bytes {
+                tracing::error!(partition = %partition.key(), "the active segment is shorter than the log says");
+                partition.state().suspect = true;
             }
         }
         if !clean {

@@ -524,6 +524,26 @@ fn a_segment_that_was_cut_is_told_before_an_answer_begins() {
 }
 
 #[test]
+fn what_lies_behind_the_logs_end_is_cut_off_a_segment() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 0);
+    store.checkpoint().expect("checkpoint");
+    append(&store, &partition, 1);
+    let path = "seg/01/1-00000000000000000000.seg";
+    let image = sim.disk.process_crash_image(1);
+    let segment = image.open(path, OpenMode::ReadWrite).expect("there");
+    let end = 2 * Spec::new(1, 600, 0).bytes().len() as u64;
+    segment.write_at(&[7; 5_000], end).expect("a torn group");
+    let (sim, store) = reopened(&sim, image, 1);
+    let partition = store.partition(&key(0)).expect("there");
+    assert_eq!(tags(&partition), [0, 1]);
+    let segment = sim.disk.open(path, OpenMode::Read).expect("there");
+    assert_eq!(segment.len().expect("told"), end);
+}
+
+#[test]
 fn damaged_newest_manifest_falls_back_to_the_one_before() {
     let sim = World::sim(1);
     let store = open(&sim.world);
