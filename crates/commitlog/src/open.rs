@@ -125,8 +125,9 @@ pub(crate) fn open(world: &World, config: StoreConfig) -> Result<Opened, OpenErr
     // Where writes are not direct, what was read back may be in the page cache alone: nothing is
     // told to be durable before it is in segments and manifest (storage.md section 6).
     let direct = end.blocks == 0 || disk.probe()?.direct;
-    // A crash may have come when the log was full. Nothing is staged yet: a checkpoint needs no slot.
-    let full = !crate::lock(&shared.writer).slots.has_room();
+    // A crash may have come when the log was full to its last slot. Nothing is staged yet: now a
+    // checkpoint needs no room in it.
+    let full = !crate::lock(&shared.writer).slots.can_drain();
     if !direct || end.lost.is_some() || (full && end.blocks > 0) {
         shared.checkpoint().map_err(|error| {
             OpenError::Config(format!(

@@ -246,6 +246,11 @@ impl Slots {
         self.free() > RESERVED
     }
 
+    /// Whether what is staged can still be written.
+    pub fn can_drain(&self) -> bool {
+        self.free() > RESERVED_FOR_RETIREMENT
+    }
+
     /// Takes a number for a slot that is about to be made, the lowest one free: several may be at it,
     /// and two of them in one file would write over each other's blocks. [`Slots::add`] or
     /// [`Slots::give_up`] ends it.

@@ -426,10 +426,9 @@ fn a_node_killed_with_a_full_log_starts_again_and_hosts_what_it_had_no_room_for(
     let door = stage.door();
     let ledger = stage.play(async {
         let ledger = prepare(&door).await;
-        for operation in [Operation::SyncData, Operation::SyncFs] {
-            let fault = Injection::on(operation, Fault::Io).path("seg/");
-            stage.sim.disk.inject(fault.always());
-        }
+        // No checkpoint succeeds.
+        let manifest = Injection::on(Operation::SyncData, Fault::Io).path("meta/");
+        stage.sim.disk.inject(manifest.always());
         for _ in 0..WRITERS {
             let (door, ledger) = (door.clone(), ledger.clone());
             tokio::task::spawn_local(async move {
@@ -470,10 +469,6 @@ fn a_node_killed_with_a_full_log_starts_again_and_hosts_what_it_had_no_room_for(
         ledger
     });
     let image = stage.sim.disk.process_crash_image(7);
-    // The first checkpoints of the new process do not make any room yet.
-    for operation in [Operation::SyncData, Operation::SyncFs] {
-        image.inject(Injection::on(operation, Fault::Io).path("seg/").times(3));
-    }
     let stage = stage
         .crash(7, image)
         .start(small_store())

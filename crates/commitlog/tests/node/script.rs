@@ -89,7 +89,8 @@ impl Script {
         let epoch = self.epochs[number as usize] + 1;
         if partition.become_leader(LeaderEpoch(epoch)).is_ok() {
             self.epochs[number as usize] = epoch;
-            self.model.note(store.last_lsn().0, number, Did::Epoch(epoch));
+            self.model
+                .note(store.last_lsn().0, number, Did::Epoch(epoch));
         }
     }
 
