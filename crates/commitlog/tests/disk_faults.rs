@@ -11,6 +11,7 @@
 mod node;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,18 @@ fn seeds(usual: u64) -> Vec<u64> {
         Some(seed) => vec![seed],
         None => (0..number("DISK_SEEDS").unwrap_or(usual)).collect(),
     }
+}
+
+/// Tells one story per seed to its end, bad or good, and fails with all seeds that ended badly.
+fn tell_all(seeds: &[u64], mut story: impl FnMut(u64)) {
+    let mut bad = Vec::new();
+    for seed in seeds {
+        // What a story panics with names its seed and is printed as it happens.
+        if catch_unwind(AssertUnwindSafe(|| story(*seed))).is_err() {
+            bad.push(*seed);
+        }
+    }
+    assert!(bad.is_empty(), "these seeds ended badly: {bad:?}");
 }
 
 /// Calls that can fail in a way that shows.
@@ -225,11 +238,11 @@ fn no_failing_operation_loses_what_was_acknowledged() {
     if seeds.len() == TOLD as usize {
         seeds.extend(FOUND);
     }
-    for seed in &seeds {
-        let (died, acknowledged) = fail_and_recover(*seed, &mut struck);
+    tell_all(&seeds, |seed| {
+        let (died, acknowledged) = fail_and_recover(seed, &mut struck);
         dead += died;
         durable += acknowledged;
-    }
+    });
     if seeds.len() >= TOLD as usize {
         // Stories in which nothing went wrong prove nothing.
         assert!(
@@ -407,10 +420,10 @@ fn a_bit_that_flips_at_rest_is_told_or_costs_nothing() {
     // rules D2, D4, D5
     let mut seen: BTreeMap<(String, Told), u64> = BTreeMap::new();
     let seeds = seeds(25);
-    for seed in &seeds {
-        let (sim, model, durable) = quiet_life(*seed, 150);
-        let mut chance = Rng::fork(*seed, "rot");
-        let whole = sim.disk.crash_image(*seed);
+    tell_all(&seeds, |seed| {
+        let (sim, model, durable) = quiet_life(seed, 150);
+        let mut chance = Rng::fork(seed, "rot");
+        let whole = sim.disk.crash_image(seed);
         let files = files(&whole);
         for round in 0..60 {
             let (path, length) = &files[chance.index(files.len())];
@@ -431,7 +444,7 @@ fn a_bit_that_flips_at_rest_is_told_or_costs_nothing() {
             let kind = path.split('/').next().unwrap_or_default().to_owned();
             *seen.entry((kind, told)).or_default() += 1;
         }
-    }
+    });
     if seeds.len() >= 25 {
         for (kind, told) in [
             ("wal", Told::AtOpen),
