@@ -189,11 +189,12 @@ impl Partition {
         let file = self.shared.open_segment(self.id(), base, revision)?;
         let to = u64::from(range.end_position).min(limit);
         let mut found = None;
-        scan_batches(&*file, u64::from(range.position), to, |head, _, bytes| {
+        let (from, end) = (u64::from(range.position), Offset(i64::MAX));
+        scan_batches(&*file, from, to, end, |head, _, bytes| {
             if wanted(head) {
                 found = first_match(head, bytes, &matches);
             }
-            found.is_none()
+            Ok(found.is_none())
         })?;
         Ok(found)
     }

@@ -537,7 +537,8 @@ impl<'a> Recovery<'a> {
             let (base, revision, bytes) =
                 (state.active.base, state.active.revision, state.end.position);
             drop(state);
-            if partition.state().broken {
+            // Of one that nobody can vouch for, the files stay as they are for whoever looks into it.
+            if !named.vouched || partition.state().broken {
                 continue;
             }
             let longer = named.base == base && named.length > bytes;

@@ -150,6 +150,7 @@ pub(crate) struct State {
 }
 
 /// What a partition in use knows in addition.
+#[derive(Clone)]
 pub(crate) struct Live {
     pub parts: ActiveParts,
     pub epochs: Epochs,
@@ -500,7 +501,8 @@ impl State {
         self.known_revision(base).unwrap_or(0)
     }
 
-    fn known_revision(&self, base: i64) -> Option<u32> {
+    /// The same, if there is such a segment: `None` if it was cut away or trimmed.
+    pub fn known_revision(&self, base: i64) -> Option<u32> {
         if self.active.base == base {
             return Some(self.active.revision);
         }
@@ -654,8 +656,22 @@ impl State {
             (AppendOrigin::Replica, _) | (_, TimestampSource::CreateTime) => None,
             (_, TimestampSource::LogAppendTime) => Some(now_ms),
         };
-        let end = base + i64::from(head.last_offset_delta) + 1;
+        let end = base
+            .saturating_add(i64::from(head.last_offset_delta))
+            .saturating_add(1);
         let roll = self.wants_roll(length, end, now_ms);
+        let segment = if roll {
+            self.end.offset
+        } else {
+            self.active.base
+        };
+        if end - segment > i64::from(u32::MAX) {
+            // A leader's hole that no segment of ours can span.
+            return Err(AppendError::BadOffsets {
+                found: base,
+                expected: self.end.offset,
+            });
+        }
 
         let shared = &partition.shared;
         let mut staging = shared.staging.lock();
@@ -710,7 +726,8 @@ impl State {
             producers: &mut live.producers,
             epochs: &mut live.epochs,
         };
-        tally.index(&head, position, copied, now_ms);
+        let indexed = tally.index(&head, position, copied, now_ms);
+        assert!(indexed.is_ok(), "a batch that does not fit was refused");
         drop(staging);
 
         if let Some(ended) = ended {

@@ -227,8 +227,7 @@ impl Partition {
             None => {
                 tracing::warn!(partition = %self.key(), base, "footer damaged: scanning the segment");
                 let mut producers = Producers::new(record.base);
-                let bytes = record.data_bytes;
-                scan_sealed(self, base, record.revision, bytes, &mut producers)?
+                scan_sealed(self, &record, record.data_bytes, &mut producers)?
                     .1
                     .index
             }

@@ -104,6 +104,7 @@ impl ActiveParts {
 }
 
 /// A segment that ended.
+#[derive(Clone)]
 pub(crate) struct SealedSegment {
     pub record: SegmentRecord,
     /// Its index, if somebody needed it lately.
@@ -221,20 +222,35 @@ pub(crate) struct Tally<'a> {
 }
 
 impl Tally<'_> {
-    /// Takes the next batch; `bytes` are those in the file, or only the header where no range CRC
-    /// is wanted (`indexed` is false then).
-    pub fn add(&mut self, batch: &BatchHead, position: u64, bytes: &[u8], lsn: Lsn, now_ms: i64) {
-        self.index(batch, position, bytes, now_ms);
+    /// Takes the next batch; `bytes` are those in the file.
+    ///
+    /// # Errors
+    /// As [`Tally::index`].
+    pub fn add(
+        &mut self,
+        batch: &BatchHead,
+        position: u64,
+        bytes: &[u8],
+        lsn: Lsn,
+        now_ms: i64,
+    ) -> Result<(), ReadError> {
+        self.index(batch, position, bytes, now_ms)?;
         self.account(batch, lsn, now_ms);
+        Ok(())
     }
 
     /// The segment's part of it.
-    pub fn index(&mut self, batch: &BatchHead, position: u64, bytes: &[u8], now_ms: i64) {
-        if position == 0 {
-            self.head.since_ms = now_ms;
-        }
-        self.head.max_timestamp = self.head.max_timestamp.max(batch.max_timestamp);
-        self.head.last_epoch = batch.leader_epoch;
+    ///
+    /// # Errors
+    /// A batch that cannot stand there is damage: it came from a disk, and the CRC that clients
+    /// compute covers neither its base offset nor its length. Nothing has changed then.
+    pub fn index(
+        &mut self,
+        batch: &BatchHead,
+        position: u64,
+        bytes: &[u8],
+        now_ms: i64,
+    ) -> Result<(), ReadError> {
         let indexed = IndexedBatch {
             base_offset: Offset(batch.base_offset),
             last_offset: batch.last_offset(),
@@ -242,9 +258,20 @@ impl Tally<'_> {
             length: batch.bytes,
             max_timestamp_ms: batch.max_timestamp,
         };
-        let added = self.parts.index.add(&indexed, bytes);
-        assert!(added.is_ok(), "a full segment was rolled before");
+        let index = &mut self.parts.index;
+        if !index.follows(&indexed) || index.add(&indexed, bytes).is_err() {
+            return Err(corrupt(
+                position,
+                &format!("a batch that says it begins at {}", batch.base_offset),
+            ));
+        }
+        if position == 0 {
+            self.head.since_ms = now_ms;
+        }
+        self.head.max_timestamp = self.head.max_timestamp.max(batch.max_timestamp);
+        self.head.last_epoch = batch.leader_epoch;
         self.parts.times.note(indexed.base_offset, now_ms);
+        Ok(())
     }
 
     /// The partition's part of it: epochs and producers.
@@ -289,12 +316,14 @@ pub(crate) fn producer_batch(batch: &BatchHead) -> Option<ProducerBatch> {
 }
 
 /// Walks over the batches of `[from, to)` of a file and calls `each` with header, position and all
-/// bytes.
+/// bytes, until it says `false`. No batch there reaches beyond the offset `end`: one that says so is
+/// damaged, and what is appended behind it would not follow.
 pub(crate) fn scan_batches(
     file: &dyn File,
     from: u64,
     to: u64,
-    mut each: impl FnMut(&BatchHead, u64, &[u8]) -> bool,
+    end: Offset,
+    mut each: impl FnMut(&BatchHead, u64, &[u8]) -> Result<bool, ReadError>,
 ) -> Result<u64, ReadError> {
     const CHUNK: usize = 256 * 1024;
     let mut buffer = vec![0; CHUNK];
@@ -305,7 +334,10 @@ pub(crate) fn scan_batches(
         let whole = head.is_some_and(|head| inside + head.bytes as usize <= length);
         if let Some(head) = head.filter(|_| whole) {
             let bytes = &buffer[inside..inside + head.bytes as usize];
-            if !each(&head, at, bytes) {
+            if head.end() > end.0 {
+                return Err(corrupt(at, "a batch that leads beyond the log's end"));
+            }
+            if !each(&head, at, bytes)? {
                 return Ok(at);
             }
             at += u64::from(head.bytes);

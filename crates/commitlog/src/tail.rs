@@ -15,7 +15,7 @@ use wire::ids::{LeaderEpoch, Offset};
 use crate::epochs::Epochs;
 use crate::errors::{LogError, ReadError};
 use crate::ids::Lsn;
-use crate::manifest::{PartitionEntry, PartitionRecord};
+use crate::manifest::{PartitionEntry, PartitionRecord, SegmentRecord};
 use crate::partition::{Capture, Live, Mark, Partition, State};
 use crate::producers::Producers;
 use crate::segment::{
@@ -167,9 +167,10 @@ impl State {
                 producers: &mut live.producers,
                 epochs: &mut live.epochs,
             };
-            scan_batches(&*file, 0, end.position, |head, position, bytes| {
-                tally.add(head, position, bytes, Lsn::ZERO, since_ms.max(0));
-                true
+            let (to, end) = (end.position, Offset(end.offset));
+            scan_batches(&*file, 0, to, end, |head, position, bytes| {
+                tally.add(head, position, bytes, Lsn::ZERO, since_ms.max(0))?;
+                Ok(true)
             })?;
             self.active.since_ms = since_ms;
         }
@@ -266,11 +267,11 @@ pub(crate) fn read_sealed(
 /// Rebuilds what a footer would say about a segment's own data, up to `bytes`.
 pub(crate) fn scan_sealed(
     partition: &Partition,
-    base: i64,
-    revision: u32,
+    record: &SegmentRecord,
     bytes: u64,
     producers: &mut Producers,
 ) -> Result<(ActiveHead, ActiveParts), ReadError> {
+    let (base, revision) = (record.base.0, record.revision);
     let file = partition
         .shared
         .open_segment(partition.id(), base, revision)?;
@@ -287,15 +288,10 @@ pub(crate) fn scan_sealed(
         producers,
         epochs: &mut epochs,
     };
-    scan_batches(&*file, 0, bytes, |batch, position, bytes| {
-        tally.add(
-            batch,
-            position,
-            bytes,
-            Lsn::ZERO,
-            batch.max_timestamp.max(0),
-        );
-        true
+    scan_batches(&*file, 0, bytes, record.end, |batch, position, bytes| {
+        let now_ms = batch.max_timestamp.max(0);
+        tally.add(batch, position, bytes, Lsn::ZERO, now_ms)?;
+        Ok(true)
     })?;
     Ok((head, parts))
 }

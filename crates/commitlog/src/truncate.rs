@@ -216,14 +216,33 @@ impl State {
 
     /// Cuts everything known to end at `to`; returns where the data of the then active segment
     /// ends. `known` is that position, if the log says it.
+    ///
+    /// A cut that fails half-way, because a file cannot be read, is none: the log does not have it
+    /// either, and what is appended next follows the old end.
     pub fn cut(
         &mut self,
         partition: &Partition,
         to: i64,
         known: Option<(i64, u64)>,
     ) -> Result<u64, ReadError> {
+        let (sealed, live) = (self.sealed.clone(), self.live.clone());
+        let (active, end, last_epoch) = (self.active, self.end, self.last_epoch);
+        let cut = self.cut_all(partition, to, known);
+        if cut.is_err() {
+            (self.sealed, self.live) = (sealed, live);
+            (self.active, self.end, self.last_epoch) = (active, end, last_epoch);
+        }
+        cut
+    }
+
+    fn cut_all(
+        &mut self,
+        partition: &Partition,
+        to: i64,
+        known: Option<(i64, u64)>,
+    ) -> Result<u64, ReadError> {
         if to < self.active.base {
-            self.unseal(partition, to)?;
+            self.unseal(partition, to, known)?;
         }
         let position = match known {
             Some((base, position)) if base == self.active.base => position,
@@ -233,9 +252,8 @@ impl State {
         let Some(mut live) = self.live.take() else {
             return Err(ReadError::Closed);
         };
-        let cut = self.cut_live(partition, &mut live, to, position);
+        self.cut_live(partition, &mut live, to, position)?;
         self.live = Some(live);
-        cut?;
         let mark = Mark {
             offset: to,
             segment: self.active.base,
@@ -332,14 +350,14 @@ impl State {
                 producers: &mut live.producers,
                 epochs: &mut live.epochs,
             };
-            scan_batches(&*file, start, position, |head, at, bytes| {
+            scan_batches(&*file, start, position, Offset(to), |head, at, bytes| {
                 if at >= from {
-                    tally.index(head, at, bytes, since_ms);
+                    tally.index(head, at, bytes, since_ms)?;
                 }
                 if rebuild {
                     tally.account(head, Lsn::ZERO, since_ms.max(0));
                 }
-                true
+                Ok(true)
             })?;
             self.active.since_ms = since_ms;
         } else {
@@ -350,7 +368,12 @@ impl State {
     }
 
     /// Makes the segment that holds `to` the active one again; those above it are cut away.
-    fn unseal(&mut self, partition: &Partition, to: i64) -> Result<(), ReadError> {
+    fn unseal(
+        &mut self,
+        partition: &Partition,
+        to: i64,
+        known: Option<(i64, u64)>,
+    ) -> Result<(), ReadError> {
         let at = self
             .sealed
             .partition_point(|segment| segment.base() <= to)
@@ -366,21 +389,17 @@ impl State {
         let (head, parts) = match read_sealed(partition, &target)? {
             Some(sealed) => (sealed.head, sealed.parts),
             // A crash may have come between cutting the footer off and the next checkpoint: index
-            // what is there, the cut lies inside it.
+            // what is there up to the cut. Behind it may be what was appended since.
             None => {
                 let file = partition.shared.open_segment(
                     partition.id(),
                     record.base.0,
                     record.revision,
                 )?;
-                let whole = whole_batches(&*file, record.data_bytes)?;
-                scan_sealed(
-                    partition,
-                    record.base.0,
-                    record.revision,
-                    whole,
-                    &mut before,
-                )?
+                let cut = known.filter(|(base, _)| *base == record.base.0);
+                let limit = cut.map_or(u64::MAX, |(_, position)| position);
+                let whole = whole_batches(&*file, record.data_bytes.min(limit))?;
+                scan_sealed(partition, &record, whole, &mut before)?
             }
         };
         let removed = above
@@ -442,7 +461,7 @@ impl State {
                     producers: &mut live.producers,
                     epochs: &mut live.epochs,
                 }
-                .add(&head, header.position, record.body, Lsn(lsn), now_ms);
+                .add(&head, header.position, record.body, Lsn(lsn), now_ms)?;
                 kind = PartKind::Bytes {
                     from: 0,
                     length: 0,
@@ -471,6 +490,9 @@ impl State {
                     .first_chunk()
                     .map(|base| i64::from_le_bytes(*base));
                 let base = base.ok_or_else(|| corrupt("a truncation without a segment"))?;
+                if !(self.log_start..=self.end.offset).contains(&header.base_offset) {
+                    return Err(corrupt("a truncation outside the log"));
+                }
                 self.cut(partition, header.base_offset, Some((base, header.position)))?;
                 self.truncated_lsn = lsn;
                 kind = PartKind::Truncate {
@@ -478,6 +500,9 @@ impl State {
                 };
             }
             RecordKind::Trim => {
+                if header.base_offset > self.end.offset {
+                    return Err(corrupt("a trim beyond the log's end"));
+                }
                 self.trim(header.base_offset);
                 if let Some(live) = self.live.as_mut() {
                     for (trimmed, _, _) in &mut live.trimmed {
@@ -486,6 +511,9 @@ impl State {
                 }
             }
             RecordKind::Epoch => {
+                if header.leader_epoch < 0 || header.base_offset < 0 {
+                    return Err(corrupt("an impossible epoch"));
+                }
                 self.begin_epoch(LeaderEpoch(header.leader_epoch), header.base_offset);
             }
             RecordKind::Delete => self.mark_deleted(partition, lsn),

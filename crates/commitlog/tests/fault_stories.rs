@@ -796,3 +796,100 @@ fn a_log_that_was_full_at_a_crash_opens_and_takes_appends() {
     sim.spawn.run_for(Duration::from_secs(2));
     assert_eq!(store.health(), StoreHealth::Ok);
 }
+
+/// Appends 600-byte batches until `tags` are in, all durable.
+fn append_all(store: &LogStore, partition: &Arc<Partition>, tags: std::ops::Range<u8>) {
+    for tag in tags {
+        append(store, partition, tag);
+    }
+}
+
+const FIRST_SEGMENT: &str = "seg/01/1-00000000000000000000.seg";
+
+#[test]
+fn a_batch_header_that_rotted_is_told_by_the_cut_that_reads_it() {
+    // rule D5: no checksum of Kafka's covers the first bytes of a batch.
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append_all(&store, &partition, 0..10);
+    store.checkpoint().expect("checkpoint");
+    let whole = sim.disk.crash_image(1);
+    let lsn = partition.truncate(Offset(4)).expect("cut");
+    store.wait_durable(lsn).expect("durable");
+    let cut = sim.disk.crash_image(1);
+    let second = Spec::new(1, 600, 0).bytes().len() as u64;
+    let mut suspect = 0;
+    // Base offset, length, epoch, magic, CRC, attributes, offset delta.
+    for bit in 0..27 * 8 {
+        for image in [&whole, &cut] {
+            let image = image.process_crash_image(bit);
+            let (at, flipped) = (second + bit / 8, (bit % 8) as u8);
+            image.flip_bit(FIRST_SEGMENT, at, flipped).expect("there");
+            let sim = sim.restart_on(bit, image);
+            let (store, report) = LogStore::open(&sim.world, config()).expect("opens");
+            let partition = store.partition(&key(0)).expect("there");
+            partition.become_leader(LeaderEpoch(1)).expect("epoch");
+            let end = partition.offsets().end;
+            if partition.truncate(Offset(4)).is_err() {
+                assert_eq!(partition.offsets().end, end, "bit {bit}: it is no cut");
+            }
+            // Whatever the cut made of it, what follows is in order or refused.
+            let bytes = Spec::new(1, 600, 77).bytes();
+            let origin = AppendOrigin::Client {
+                leader_epoch: LeaderEpoch(1),
+            };
+            let end = partition.offsets().end;
+            match partition.append(&view(&bytes), origin, 0) {
+                Ok(appended) => {
+                    assert!(report.suspect.is_empty(), "bit {bit}");
+                    assert_eq!(appended.base_offset, end, "bit {bit}");
+                    store.wait_durable(appended.lsn).expect("durable");
+                }
+                Err(AppendError::Dead) => {
+                    assert_eq!(report.suspect, [key(0)], "bit {bit}");
+                    suspect += 1;
+                }
+                Err(error) => panic!("bit {bit}: {error}"),
+            }
+        }
+    }
+    assert!(suspect > 50, "{suspect}");
+}
+
+#[test]
+fn a_cut_that_cannot_read_a_segment_is_no_cut() {
+    for skip in 0..4 {
+        for (operation, to) in [
+            (Operation::ReadAt, 3),
+            (Operation::ReadAt, 8),
+            (Operation::ReadAt, 15),
+            (Operation::Open, 3),
+        ] {
+            let sim = World::sim(1);
+            let store = open(&sim.world);
+            let partition = leader(&store, 0);
+            append_all(&store, &partition, 0..16);
+            store.close().expect("closed");
+            // After a start nothing is in memory.
+            let (sim, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+            let partition = store.partition(&key(0)).expect("there");
+            partition.become_leader(LeaderEpoch(0)).expect("epoch");
+            let fault = Injection::on(operation, Fault::Io).path("seg/").skip(skip);
+            sim.disk.inject(fault);
+            let cut = partition.truncate(Offset(to));
+            sim.disk.heal();
+            append_all(&store, &partition, 16..24);
+            let kept = if cut.is_ok() { to as u8 } else { 16 };
+            let expected: Vec<u8> = (0..kept).chain(16..24).collect();
+            assert_eq!(tags(&partition), expected, "{operation:?}, {skip}: {cut:?}");
+            let (_, store) = reopened(&sim, sim.disk.crash_image(1), 1);
+            let partition = store.partition(&key(0)).expect("there");
+            assert_eq!(tags(&partition), expected, "{operation:?}, {skip}: {cut:?}");
+            assert!(
+                skip > 0 || cut.is_err(),
+                "{operation:?}, {to}: it read nothing"
+            );
+        }
+    }
+}
