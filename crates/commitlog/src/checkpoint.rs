@@ -303,11 +303,13 @@ impl Shared {
         let mut rebuilt = Rebuilt {
             shared: self,
             partition,
+            known: known.as_ref(),
             files: BTreeMap::new(),
+            made: Vec::new(),
             short: BTreeMap::new(),
             at: start_mark(known.as_ref()),
         };
-        walk_log(
+        let walked = walk_log(
             &slots,
             self.config.slot_bytes,
             from,
@@ -325,23 +327,31 @@ impl Shared {
                 }
                 Ok::<(), ReadError>(())
             },
-        )
-        .map_err(as_log_error)?;
-        if let Some((base, at)) = rebuilt.short.first_key_value() {
-            return Err(LogError::Corrupt(format!(
-                "segment {base} ends at {at}, a checkpoint saw more"
-            )));
+        );
+        let synced = walked.map_err(as_log_error).and_then(|_| rebuilt.sync());
+        if synced.is_err() {
+            rebuilt.files.clear();
         }
+        let unneeded = rebuilt.unneeded();
         let (at, files) = (rebuilt.at, rebuilt.files);
-        for (file, _) in files.values() {
-            file.sync_data()?;
-        }
+        lock(&self.unlinks).extend(unneeded);
+        synced?;
         self.note_dir(partition.id());
         let mut state = partition.state();
         for (base, (file, revision)) in files {
-            state.set_revision(base, revision);
-            self.descriptors.insert((partition.id().0, base), file);
-            self.forget_written(partition.id(), base);
+            let unused = match state.known_revision(base) {
+                Some(old) => {
+                    state.set_revision(base, revision);
+                    self.descriptors.insert((partition.id().0, base), file);
+                    self.forget_written(partition.id(), base);
+                    // A checkpoint gives up those that the manifest names.
+                    Some(old).filter(|old| !names(known.as_ref(), base, *old))
+                }
+                // It was trimmed meanwhile.
+                None => Some(revision),
+            };
+            let unused = unused.map(|revision| (partition.id(), base, revision));
+            lock(&self.unlinks).extend(unused);
         }
         let mark = at.min(state.end);
         state.broken = false;
@@ -381,11 +391,27 @@ fn untouched(known: Option<&PartitionEntry>, state: &State) -> Mark {
     }
 }
 
+/// Whether the manifest names this file.
+fn names(known: Option<&PartitionEntry>, base: i64, revision: u32) -> bool {
+    known.is_some_and(|known| {
+        let active = (known.record.active_base.0, known.record.active_revision);
+        let sealed = known.segments.iter();
+        let mut sealed = sealed.map(|segment| (segment.base.0, segment.revision));
+        active == (base, revision) || sealed.any(|sealed| sealed == (base, revision))
+    })
+}
+
 /// Segments that are being written anew.
+///
+/// Recovery reads what the manifest names until the next one is written, so those files stay as they
+/// are, also of segments that were trimmed since; and each new file takes a name that none has.
 struct Rebuilt<'a> {
     shared: &'a Shared,
     partition: &'a Partition,
+    known: Option<&'a PartitionEntry>,
     files: BTreeMap<i64, (Arc<dyn File>, u32)>,
+    /// All files made, also of segments that were cut away again: base and revision.
+    made: Vec<(i64, u32)>,
     /// Old files that end before what the checkpoint saw, and where: the log must hold the cut.
     short: BTreeMap<i64, u64>,
     at: Mark,
@@ -396,17 +422,19 @@ impl Rebuilt<'_> {
         let header = &record.header;
         match header.kind {
             RecordKind::Batch => {
-                let file = self.file(self.at.segment, header.position)?;
-                file.write_at(record.body, header.position)?;
+                if let Some(file) = self.file(self.at.segment, header.position)? {
+                    file.write_at(record.body, header.position)?;
+                }
                 let head = crate::batch_head::BatchHead::parse(record.body);
                 self.at.offset = head.map_or(self.at.offset, |head| head.end());
                 self.at.position = header.position + u64::from(header.length);
             }
             RecordKind::Roll => {
                 let footer = self.partition.state().footer_of(self.at.segment);
-                if let Some(footer) = footer {
-                    self.file(self.at.segment, header.position)?
-                        .write_at(&footer, header.position)?;
+                if let Some(footer) = footer
+                    && let Some(file) = self.file(self.at.segment, header.position)?
+                {
+                    file.write_at(&footer, header.position)?;
                 }
                 let offset = header.base_offset;
                 self.at = Mark {
@@ -422,7 +450,9 @@ impl Rebuilt<'_> {
                     .map_or(0, |base| i64::from_le_bytes(*base));
                 let position = header.position;
                 self.files.retain(|known, _| *known <= base);
-                self.file(base, position)?.truncate(position)?;
+                if let Some(file) = self.file(base, position)? {
+                    file.truncate(position)?;
+                }
                 self.short
                     .retain(|known, at| *known < base || (*known == base && *at < position));
                 self.at = Mark {
@@ -444,21 +474,44 @@ impl Rebuilt<'_> {
         Ok(())
     }
 
-    /// The new file of a segment, with `copy` bytes of the old one if it is begun now.
-    fn file(&mut self, base: i64, copy: u64) -> Result<Arc<dyn File>, ReadError> {
-        if let Some((file, _)) = self.files.get(&base) {
-            return Ok(Arc::clone(file));
+    /// What was read back is whole, and durable.
+    fn sync(&self) -> Result<(), LogError> {
+        if let Some((base, at)) = self.short.first_key_value() {
+            return Err(LogError::Corrupt(format!(
+                "segment {base} ends at {at}, a checkpoint saw more"
+            )));
         }
+        for (file, _) in self.files.values() {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// The files it made and has no use for.
+    fn unneeded(&self) -> Vec<(PartitionId, i64, u32)> {
+        let used = |base: &i64, revision: u32| {
+            let file = self.files.get(base);
+            file.is_some_and(|(_, used)| *used == revision)
+        };
+        self.made
+            .iter()
+            .filter(|(base, revision)| !used(base, *revision))
+            .map(|(base, revision)| (self.partition.id(), *base, *revision))
+            .collect()
+    }
+
+    /// The new file of a segment, with `copy` bytes of the old one if it is begun now; `None` if the
+    /// segment is gone.
+    fn file(&mut self, base: i64, copy: u64) -> Result<Option<Arc<dyn File>>, ReadError> {
+        if let Some((file, _)) = self.files.get(&base) {
+            return Ok(Some(Arc::clone(file)));
+        }
+        let Some(old) = self.partition.state().known_revision(base) else {
+            return Ok(None);
+        };
         let disk = &self.shared.world.disk;
         let id = self.partition.id();
-        let old = self.partition.state().revision_of(base);
-        let revision = old + 1;
-        let path = segment_path(id, base, revision);
-        match disk.unlink(&path) {
-            Ok(()) | Err(DiskError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let file = self.shared.create_new_segment(id, &path)?;
+        let (file, revision) = self.create(base, old)?;
         let source = match disk.open(&segment_path(id, base, old), OpenMode::Read) {
             Ok(source) => Some(source),
             Err(DiskError::NotFound { .. }) => None,
@@ -482,7 +535,27 @@ impl Rebuilt<'_> {
             self.short.insert(base, at);
         }
         self.files.insert(base, (Arc::clone(&file), revision));
-        Ok(file)
+        Ok(Some(file))
+    }
+
+    /// A file that no name in the directory, the manifest or the partition's state means.
+    fn create(&mut self, base: i64, old: u32) -> Result<(Arc<dyn File>, u32), ReadError> {
+        let id = self.partition.id();
+        let mut revision = old + 1;
+        loop {
+            if !names(self.known, base, revision) {
+                let path = segment_path(id, base, revision);
+                match self.shared.create_new_segment(id, &path) {
+                    Err(DiskError::AlreadyExists { .. }) => {}
+                    made => {
+                        let file = made?;
+                        self.made.push((base, revision));
+                        return Ok((file, revision));
+                    }
+                }
+            }
+            revision += 1;
+        }
     }
 }
 
@@ -528,7 +601,7 @@ fn changes_of(
         }
         changes.push(Change::PutSegment(id, *segment));
     }
-    // Another file of the same segment took its place.
+    // Another file of the same segment took its place, perhaps before the segment went.
     let Some(known) = known else {
         return;
     };
@@ -543,7 +616,7 @@ fn changes_of(
             .map(|segment| (segment.base, segment.revision))
             .chain([(capture.record.active_base, capture.record.active_revision)])
             .find(|(kept, _)| *kept == base);
-        if now.is_some_and(|(_, now)| now != revision) {
+        if now.is_none_or(|(_, now)| now != revision) {
             obsolete.push((id, base.0, revision));
         }
     }

@@ -108,11 +108,14 @@ impl Shared {
         base: i64,
         revision: u32,
     ) -> world::disk::DiskResult<()> {
-        // A reader may hold the file open and must find its bytes: then only the name goes.
         let current = crate::read_lock(&self.by_id)
             .get(&id)
-            .is_some_and(|partition| partition.state().revision_of(base) != revision);
-        if current {
+            .and_then(|partition| partition.state().known_revision(base));
+        if current == Some(revision) {
+            // A cut took the segment away, and a new one that begins at the same offset has the name.
+            return Ok(());
+        }
+        if current.is_some() {
             // Another file of this segment took its place and is in use.
             let path = segment_path(id, base, revision);
             return match self.world.disk.unlink(&path) {
@@ -120,6 +123,7 @@ impl Shared {
                 Err(error) => Err(error),
             };
         }
+        // A reader may hold the file open and must find its bytes: then only the name goes.
         let file = match self.descriptors.forget((id.0, base)) {
             Some(file) => Some(file),
             None => self

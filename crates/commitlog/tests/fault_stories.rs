@@ -893,3 +893,63 @@ fn a_cut_that_cannot_read_a_segment_is_no_cut() {
         }
     }
 }
+
+#[test]
+fn a_rebuild_leaves_the_files_alone_that_recovery_reads() {
+    for seed in 0..20 {
+        let sim = World::sim(seed);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        let write = Injection::on(Operation::WriteAt, Fault::Io).path("seg/");
+        append(&store, &partition, 0);
+        sim.disk.inject(write.clone());
+        append_all(&store, &partition, 1..16);
+        store
+            .checkpoint()
+            .expect("rebuilt, in files of another name");
+        let lsn = partition.truncate(Offset(3)).expect("cut");
+        store.wait_durable(lsn).expect("durable");
+        append_all(&store, &partition, 16..24);
+        // The first segment is not needed any more, but until a checkpoint says so, recovery cuts it.
+        let lsn = partition.advance_log_start(Offset(7)).expect("trim");
+        store.wait_durable(lsn).expect("durable");
+        sim.disk.inject(write);
+        append_all(&store, &partition, 24..26);
+        let delta = Injection::on(Operation::SyncData, Fault::Io).path("meta/");
+        sim.disk.inject(delta.always());
+        store
+            .checkpoint()
+            .expect_err("rebuilt, and not written down");
+        let (_, store) = reopened(&sim, sim.disk.crash_image(seed), seed);
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(partition.offsets().log_start, Offset(7), "seed {seed}");
+        assert_eq!(
+            tags(&partition),
+            (20..26).collect::<Vec<u8>>(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn files_that_a_rebuild_took_the_place_of_are_removed() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    for round in 0..4 {
+        let write = Injection::on(Operation::WriteAt, Fault::Io).path("seg/");
+        sim.disk.inject(write.skip(4));
+        append_all(&store, &partition, round * 16..round * 16 + 16);
+        // The first time the new files cannot be made durable.
+        let sync = Injection::on(Operation::SyncData, Fault::Io).path("seg/");
+        sim.disk.inject(sync.times(4));
+        while store.checkpoint().is_err() {}
+        sim.spawn.run_for(Duration::from_secs(5));
+    }
+    assert!(store.metrics().rebuilds > 3);
+    assert_eq!(tags(&partition), (0..64).collect::<Vec<u8>>());
+    let files = sim.world.disk.list("seg/01").expect("there");
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    // Six batches fill a segment.
+    assert_eq!(names.len(), 11, "{names:?}");
+}
