@@ -413,6 +413,8 @@ impl<'a> Recovery<'a> {
         // A partition that is only created or deleted keeps its files shut.
         match self.named.get(&id) {
             Some(named) if named.vouched => {}
+            // Whatever became of it, it was deleted.
+            Some(_) if record.header.kind == RecordKind::Delete => {}
             Some(_) => return Ok(None),
             None if record.header.kind.needs_segments() => {
                 self.named.insert(id, self.name(&partition)?);

@@ -52,6 +52,8 @@ struct Plan {
     revision: u32,
     /// A batch begins here, at or before the one that is wanted.
     from: u64,
+    /// Its offset, or what a batch before it ended with.
+    before: i64,
     /// Data ends here, with this offset; the position may be unknown.
     limit_offset: i64,
     /// The segment holds nothing at or beyond this offset.
@@ -93,17 +95,26 @@ impl Partition {
             end: plan.data_end,
             chunk: Chunk::new(),
         };
-        let mut before = plan.segment;
+        let mut before = plan.before;
+        // No checksum of Kafka's covers a base offset.
+        let misplaced = |head: &BatchHead| {
+            Err(ReadError::Corrupt {
+                offset: from,
+                reason: format!("a batch that says it begins at {}", head.base_offset),
+            })
+        };
         let first = loop {
             match walk.next(from)? {
-                // No checksum of Kafka's covers a base offset.
                 Some(head) if head.base_offset < before || head.end() > plan.segment_end => {
-                    return Err(ReadError::Corrupt {
-                        offset: from,
-                        reason: format!("a batch that says it begins at {}", head.base_offset),
-                    });
+                    return misplaced(&head);
                 }
-                Some(head) if head.end() > from.0 => break head,
+                Some(head) if head.end() > from.0 => {
+                    // A hole, or it stands before its place: then what follows does not.
+                    if head.base_offset > before && walk.overlaps_next(&head) {
+                        return misplaced(&head);
+                    }
+                    break head;
+                }
                 Some(head) => before = head.end(),
                 // A truncation inside a batch leaves a hole behind the batch before it.
                 None if plan.index.is_some() && plan.limit_offset == plan.segment_end => {
@@ -309,33 +320,30 @@ impl State {
         if from >= bound {
             return None;
         }
-        let (segment, data_end, segment_end, floor, index) = match index {
+        let (segment, data_end, segment_end, range, index) = match index {
             Some((base, index)) => {
                 let at = self
                     .sealed
                     .binary_search_by_key(&base, |sealed| sealed.base())
                     .ok()?;
                 let sealed = &self.sealed[at];
-                let floor = index
-                    .find_offset(Offset(from))
-                    .map_or(0, |range| range.position);
+                let range = index.find_offset(Offset(from));
                 (
                     base,
                     sealed.record.data_bytes,
                     sealed.end(),
-                    floor,
+                    range,
                     Some(index),
                 )
             }
             None => {
                 let live = self.live.as_ref()?;
-                let found = live.parts.index.find_offset(Offset(from));
-                let floor = found.map_or(0, |range| range.position);
+                let range = live.parts.index.find_offset(Offset(from));
                 (
                     self.active.base,
                     self.end.position,
                     self.end.offset,
-                    floor,
+                    range,
                     None,
                 )
             }
@@ -362,16 +370,17 @@ impl State {
             .map(|live| live.read_hint)
             .unwrap_or_default();
         let hinted = hint.offset == from && hint.segment == segment && hint.position < data_end;
-        let from = if hinted {
-            hint.position
-        } else {
-            u64::from(floor)
+        let (from, before) = match range {
+            _ if hinted => (hint.position, from),
+            Some(range) => (u64::from(range.position), range.first_offset.0),
+            None => (0, segment),
         };
         let revision = self.revision_of(segment);
         Some(Plan {
             segment,
             revision,
             from,
+            before,
             limit_offset,
             segment_end,
             limit,
@@ -407,6 +416,17 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Whether the batch behind `head`, which it just gave, begins before that one ends.
+    fn overlaps_next(&self, head: &BatchHead) -> bool {
+        let mut ahead = Walk {
+            file: self.file,
+            at: self.at,
+            end: self.end,
+            chunk: Chunk::new(),
+        };
+        matches!(ahead.next(Offset::NONE), Ok(Some(next)) if next.base_offset < head.end())
+    }
+
     /// The header of the batch at `at`, which then moves behind it; `None` at the end of data.
     pub fn next(&mut self, wanted: Offset) -> Result<Option<BatchHead>, ReadError> {
         if self.at >= self.end {

@@ -953,3 +953,46 @@ fn files_that_a_rebuild_took_the_place_of_are_removed() {
     // Six batches fill a segment.
     assert_eq!(names.len(), 11, "{names:?}");
 }
+
+#[test]
+fn a_partition_that_nobody_can_vouch_for_is_deleted_all_the_same() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append_all(&store, &partition, 0..10);
+    store.checkpoint().expect("checkpoint");
+    partition.truncate(Offset(4)).expect("cut");
+    let lsn = store.delete_partition(&key(0)).expect("deleted");
+    store.wait_durable(lsn).expect("durable");
+    let image = sim.disk.crash_image(1);
+    let second = Spec::new(1, 600, 0).bytes().len() as u64;
+    // Its base offset, which the cut that comes before the deletion reads.
+    image.flip_bit(FIRST_SEGMENT, second + 3, 0).expect("there");
+    let sim = sim.restart_on(1, image);
+    let (store, report) = LogStore::open(&sim.world, config()).expect("opens");
+    assert_eq!((store.partitions(), report.suspect), (vec![], vec![]));
+}
+
+#[test]
+fn a_batch_that_says_it_begins_later_is_not_served() {
+    let sim = World::sim(1);
+    let store = open(&sim.world);
+    let partition = leader(&store, 0);
+    append_all(&store, &partition, 0..6);
+    drop(store);
+    let image = sim.disk.process_crash_image(1);
+    let batch = Spec::new(1, 600, 0).bytes().len() as u64;
+    // Batch 1 says that it is batch 3 or 5: the log ends there, and what it says is not impossible.
+    for (bit, from) in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 5)] {
+        let image = image.process_crash_image(1);
+        let sim = sim.restart_on(1, image);
+        let store = open(&sim.world);
+        let partition = store.partition(&key(0)).expect("there");
+        sim.disk
+            .flip_bit(FIRST_SEGMENT, batch + 7, bit)
+            .expect("there");
+        let read = partition.read(Offset(from), 10, true, ReadBound::LogEnd);
+        let told = read.map(drop).expect_err("damaged");
+        assert!(matches!(told, ReadError::Corrupt { .. }), "{told}");
+    }
+}
