@@ -588,8 +588,8 @@ impl Manifest {
 
     /// Takes the frames of a delta file in order, until it ends or a frame is not whole. Returns
     /// the bytes taken and, if the file went on, why the rest was not: a torn last append, or
-    /// damage. Which of the two it is, the log tells: after damage, blocks are missing from it that
-    /// the lost deltas had freed (`docs/formats/manifest.md`).
+    /// damage. Which of the two it is, the log tells: it holds what the rest said, or blocks are
+    /// missing that the rest had freed (`docs/formats/manifest.md`).
     ///
     /// An error means that a whole frame contradicts what is known; the manifest is spoilt then.
     pub fn apply_deltas(&mut self, file: &[u8]) -> Result<(u64, Option<FormatError>), FormatError> {
