@@ -151,19 +151,12 @@ pub enum RecordKind {
     Create = 5,
     /// A partition is gone.
     Delete = 6,
-    /// A leader epoch starts at `base_offset`.
-    Epoch = 7,
-    /// Nothing happened; the block vouches for the one before it.
-    Checkpoint = 8,
 }
 
 impl RecordKind {
     /// Whether replaying it needs what is known of the partition's segments, or their files.
     pub(crate) fn needs_segments(self) -> bool {
-        !matches!(
-            self,
-            RecordKind::Create | RecordKind::Delete | RecordKind::Checkpoint
-        )
+        !matches!(self, RecordKind::Create | RecordKind::Delete)
     }
 
     fn parse(byte: u8) -> Option<RecordKind> {
@@ -174,8 +167,6 @@ impl RecordKind {
             4 => RecordKind::Roll,
             5 => RecordKind::Create,
             6 => RecordKind::Delete,
-            7 => RecordKind::Epoch,
-            8 => RecordKind::Checkpoint,
             _ => return None,
         })
     }
@@ -186,7 +177,7 @@ impl RecordKind {
 pub struct RecordHeader {
     /// What it says.
     pub kind: RecordKind,
-    /// Leader epoch of the batch or the epoch that begins.
+    /// Leader epoch of the batch, or the latest one.
     pub leader_epoch: i32,
     /// Internal id of the partition.
     pub partition: u64,

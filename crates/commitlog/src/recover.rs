@@ -274,7 +274,7 @@ impl<'a> SlotReader<'a> {
         Ok(&self.window[from..from + have])
     }
 
-    /// Whether some bytes from `position` on holds nothing.
+    /// Whether the bytes from `position` on hold nothing, as far as one look goes.
     fn is_zero(&mut self, position: u64) -> DiskResult<bool> {
         let left = self.slot_bytes.saturating_sub(position) as usize;
         let bytes = self.block(position, LOOK_BYTES.min(left))?;

@@ -510,14 +510,8 @@ impl State {
                     }
                 }
             }
-            RecordKind::Epoch => {
-                if header.leader_epoch < 0 || header.base_offset < 0 {
-                    return Err(corrupt("an impossible epoch"));
-                }
-                self.begin_epoch(LeaderEpoch(header.leader_epoch), header.base_offset);
-            }
             RecordKind::Delete => self.mark_deleted(partition, lsn),
-            RecordKind::Create | RecordKind::Checkpoint => {}
+            RecordKind::Create => {}
         }
         Ok(Effect {
             kind,
