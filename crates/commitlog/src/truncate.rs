@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wire::ids::{LeaderEpoch, Offset};
+use wire::ids::Offset;
 
 use crate::batch_head::BatchHead;
 use crate::block::{RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, unpack_append_time};
