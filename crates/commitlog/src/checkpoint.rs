@@ -132,29 +132,12 @@ impl Shared {
         let files = std::mem::take(&mut *lock(&self.unsynced));
         if let Err(error) = self.sync_files(&files) {
             tracing::error!(%error, "segment sync failed: rebuilding from the log");
-            self.metrics.segment_failures.add(1);
             // Which file it was is not known for certain: none is trusted.
-            let by_id = crate::read_lock(&self.by_id);
-            let mut broken = lock(&self.broken);
-            for (id, _) in files.keys() {
-                if let Some(partition) = by_id.get(id) {
-                    let known = crate::read_lock(&self.meta)
-                        .manifest
-                        .partition(*id)
-                        .cloned();
-                    let mut state = partition.state();
-                    state.broken = true;
-                    // Nor read: the cache may show what the disk has, or nothing.
-                    let whole = untouched(known.as_ref(), &state);
-                    state.gathered = state.gathered.min(whole);
-                    drop(state);
-                    broken.insert(*id, Arc::clone(partition));
-                }
-            }
-            drop(broken);
-            drop(by_id);
-            self.repair_broken()?;
+            self.distrust(files.keys().map(|(id, _)| *id));
         }
+        // The trickle may have been told of a failure that the sync was then not told of.
+        drop(lock(&self.trickling));
+        self.repair_broken()?;
         let dirs = std::mem::take(&mut *lock(&self.unsynced_dirs));
         for dir in &dirs {
             match self.world.disk.sync_dir(dir) {
@@ -170,6 +153,30 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// A sync failed: what these partitions' files got since the last checkpoint is lost until it is
+    /// written anew from the log.
+    pub fn distrust(&self, ids: impl Iterator<Item = PartitionId>) {
+        self.metrics.segment_failures.add(1);
+        let by_id = crate::read_lock(&self.by_id);
+        let mut broken = lock(&self.broken);
+        for id in ids {
+            let Some(partition) = by_id.get(&id) else {
+                continue;
+            };
+            let known = crate::read_lock(&self.meta)
+                .manifest
+                .partition(id)
+                .cloned();
+            let mut state = partition.state();
+            state.broken = true;
+            // Nor read: the cache may show what the disk has, or nothing.
+            let whole = untouched(known.as_ref(), &state);
+            state.gathered = state.gathered.min(whole);
+            drop(state);
+            broken.insert(id, Arc::clone(partition));
+        }
     }
 
     fn sync_files(&self, files: &UnsyncedFiles) -> DiskResult<()> {

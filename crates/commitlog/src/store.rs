@@ -105,6 +105,8 @@ pub(crate) struct Shared {
     pub broken: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     pub unsynced: Mutex<UnsyncedFiles>,
     pub unsynced_dirs: Mutex<BTreeSet<String>>,
+    /// Held from the end of a write-back until its failure is known to everybody.
+    pub trickling: Mutex<()>,
     /// Files whose trim or deletion is durable.
     pub unlinks: Mutex<Vec<(PartitionId, i64, u32)>>,
     pub flushed: AtomicU64,
@@ -159,6 +161,7 @@ impl Shared {
             broken: Mutex::default(),
             unsynced: Mutex::default(),
             unsynced_dirs: Mutex::default(),
+            trickling: Mutex::default(),
             unlinks: Mutex::default(),
             flushed: AtomicU64::new(0),
             durable: AtomicU64::new(0),

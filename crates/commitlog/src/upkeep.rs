@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use world::{Instant, Next, OpenMode, Worker};
+use world::{File, Instant, Next, OpenMode, Worker};
 
 use crate::ids::PartitionId;
 use crate::lock;
@@ -15,8 +15,10 @@ use crate::slot::create_slot;
 use crate::store::Shared;
 
 /// The trickle leaves a tail shorter than this alone until it is a second old.
-const TRICKLE_BYTES_MIN: u64 = 16 << 10;
+const TRICKLE_BYTES_MIN: u64 = 64 << 10;
 const TRICKLE_AGE_MIN: Duration = Duration::from_secs(1);
+/// Bytes that the trickle has in the disk's queue at a time.
+const TRICKLE_BYTES_MAX: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 /// Time from the start to the first look: the first requests have the disk for themselves.
 const FIRST_LOOK_AFTER: Duration = Duration::from_millis(250);
@@ -51,6 +53,9 @@ impl Shared {
     /// A segment got bytes.
     pub fn note_written(&self, id: PartitionId, base: i64, written: Written) {
         let mut unsynced = lock(&self.unsynced);
+        if unsynced.is_empty() {
+            self.trickle_signal.raise();
+        }
         let since = Instant(0);
         let entry = unsynced.entry((id, base)).or_insert(Unsynced {
             from: written.from,
@@ -80,13 +85,42 @@ impl Shared {
                 file.since = now;
             }
         }
-        for ((id, base), from, length) in due {
-            // Only files that are open: the trickle must not cost descriptors. An error shows at
-            // the checkpoint's sync, which is what counts.
-            if let Some(file) = self.descriptors.cached((id.0, base)) {
-                drop(file.start_writeback(from, length));
+        let mut started = Vec::new();
+        let mut free = TRICKLE_BYTES_MAX;
+        for ((id, base), mut from, mut length) in due {
+            // Only files that are open: the trickle must not cost descriptors.
+            let Some(file) = self.descriptors.cached((id.0, base)) else {
+                continue;
+            };
+            while length > 0 {
+                let count = length.min(free);
+                started.push((id, Arc::clone(&file), from, count));
+                (from, length, free) = (from + count, length - count, free - count);
+                if free == 0 {
+                    self.write_back(&mut started);
+                    free = TRICKLE_BYTES_MAX;
+                }
             }
         }
+        self.write_back(&mut started);
+    }
+
+    /// Writes ranges back and waits for them: the log's next group must not find more in the disk's
+    /// queue.
+    fn write_back(&self, ranges: &mut Vec<(PartitionId, Arc<dyn File>, u64, u64)>) {
+        let trickling = lock(&self.trickling);
+        for (_, file, from, length) in &*ranges {
+            // An error of the start is one of the end.
+            drop(file.start_writeback(*from, *length));
+        }
+        for (id, file, from, length) in ranges.drain(..) {
+            if let Err(error) = file.await_writeback(from, length) {
+                tracing::error!(%error, "segment write-back failed: rebuilding from the log");
+                self.distrust(std::iter::once(id));
+                self.request_checkpoint();
+            }
+        }
+        drop(trickling);
     }
 
     /// Unlinks files whose trim or deletion is durable.
@@ -223,9 +257,8 @@ impl Worker for TrickleLoop {
             return Next::Done;
         }
         self.0.trickle();
-        // Nothing was written: sleep until something is.
         if lock(&self.0.unsynced).is_empty() {
-            return Next::WaitFor(TRICKLE_AGE_MIN);
+            return Next::Wait;
         }
         Next::WaitFor(self.0.config.trickle_interval)
     }

@@ -184,6 +184,10 @@ pub trait File: Send + Sync + 'static {
     fn write_durable(&self, bytes: &[u8], position: u64) -> DiskResult<()>;
     /// Starts write-back of a range without waiting; promises nothing.
     fn start_writeback(&self, position: u64, length: u64) -> DiskResult<()>;
+    /// Waits until no write-back of a range is under way; promises nothing. An error is one of this
+    /// write-back or of an earlier one of this open file, and [`File::sync_data`] may not tell it
+    /// again: what was written since the last sync is lost like after a failed sync.
+    fn await_writeback(&self, position: u64, length: u64) -> DiskResult<()>;
     /// Makes data and length durable.
     fn sync_data(&self) -> DiskResult<()>;
     /// Cuts or extends (with zeros) to `length`.

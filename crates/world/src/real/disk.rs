@@ -343,6 +343,33 @@ impl RealFile {
         })
     }
 
+    /// Where the system does not know it nothing happens: it is only a hint.
+    #[expect(unsafe_code, reason = "sync_file_range has no safe form")]
+    fn sync_range(
+        &self,
+        position: u64,
+        length: u64,
+        flags: libc::c_uint,
+        operation: &'static str,
+    ) -> DiskResult<()> {
+        // Zero means "to the end" to the kernel.
+        if length == 0 {
+            return Ok(());
+        }
+        let (Ok(start), Ok(count)) = (i64::try_from(position), i64::try_from(length)) else {
+            return Err(self.failed(operation, Errno::INVAL));
+        };
+        let descriptor = self.descriptor.as_raw_fd();
+        // SAFETY: takes a descriptor we hold open and three integers; touches no memory of ours.
+        if unsafe { libc::sync_file_range(descriptor, start, count, flags) } == 0 {
+            return Ok(());
+        }
+        match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            Some(Errno::NOSYS | Errno::SPIPE | Errno::INTR) | None => Ok(()),
+            Some(errno) => Err(self.failed(operation, errno)),
+        }
+    }
+
     fn write_all(
         &self,
         mut bytes: &[u8],
@@ -488,32 +515,14 @@ impl File for RealFile {
         }
     }
 
-    #[expect(unsafe_code, reason = "sync_file_range has no safe form")]
     fn start_writeback(&self, position: u64, length: u64) -> DiskResult<()> {
-        // Zero means "to the end" to the kernel.
-        if length == 0 {
-            return Ok(());
-        }
-        let (Ok(start), Ok(count)) = (i64::try_from(position), i64::try_from(length)) else {
-            return Err(self.failed("start_writeback", Errno::INVAL));
-        };
-        // SAFETY: takes a descriptor we hold open and three integers; touches no memory of ours.
-        let outcome = unsafe {
-            libc::sync_file_range(
-                self.descriptor.as_raw_fd(),
-                start,
-                count,
-                libc::SYNC_FILE_RANGE_WRITE,
-            )
-        };
-        if outcome == 0 {
-            return Ok(());
-        }
-        match Errno::from_io_error(&std::io::Error::last_os_error()) {
-            // Only a hint: where the system does not know it, the checkpoint does the work.
-            Some(Errno::NOSYS | Errno::SPIPE | Errno::INTR) | None => Ok(()),
-            Some(errno) => Err(self.failed("start_writeback", errno)),
-        }
+        const OPERATION: &str = "start_writeback";
+        self.sync_range(position, length, libc::SYNC_FILE_RANGE_WRITE, OPERATION)
+    }
+
+    fn await_writeback(&self, position: u64, length: u64) -> DiskResult<()> {
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE;
+        self.sync_range(position, length, flags, "await_writeback")
     }
 
     fn sync_data(&self) -> DiskResult<()> {

@@ -365,6 +365,8 @@ fn everything_can_be_synced(world: World) {
     file.write_at(&[1; 10_000], 0).expect("write");
     file.start_writeback(0, 8192).expect("start_writeback");
     file.start_writeback(0, 0).expect("nothing to start");
+    file.await_writeback(0, 8192).expect("await_writeback");
+    file.await_writeback(0, 0).expect("nothing to await");
     file.sync_data().expect("sync_data");
     disk.sync_dir("").expect("sync_dir");
     disk.sync_fs().expect("sync_fs");

@@ -27,6 +27,8 @@ pub enum Operation {
     WriteAt,
     /// Writing durably.
     WriteDurable,
+    /// Waiting for write-back.
+    AwaitWriteback,
     /// Syncing a file.
     SyncData,
     /// Changing a file's length.
@@ -38,7 +40,10 @@ pub enum Operation {
 impl Operation {
     /// Whether it changes what a power cut leaves: these are counted, and can be stopped at.
     pub fn changes(self) -> bool {
-        !matches!(self, Operation::Open | Operation::List | Operation::ReadAt)
+        !matches!(
+            self,
+            Operation::Open | Operation::List | Operation::ReadAt | Operation::AwaitWriteback
+        )
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -53,6 +58,7 @@ impl Operation {
             Operation::ReadAt => "read_at",
             Operation::WriteAt => "write_at",
             Operation::WriteDurable => "write_durable",
+            Operation::AwaitWriteback => "await_writeback",
             Operation::SyncData => "sync_data",
             Operation::Truncate => "truncate",
             Operation::ZeroFill => "zero_fill",

@@ -163,6 +163,19 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn await_writeback(&self, position: u64, length: u64) -> DiskResult<()> {
+        let operation = Operation::AwaitWriteback;
+        let (mut state, verdict) = self.begin(operation, position, length)?;
+        if let Verdict::Strike(fault) = verdict
+            && let Some(error) = fault.error(operation, &self.path)
+        {
+            let State { nodes, rng, .. } = &mut *state;
+            Arc::make_mut(nodes.entry(self.node).or_default()).sync_failed(rng);
+            return Err(error);
+        }
+        Ok(())
+    }
+
     fn sync_data(&self) -> DiskResult<()> {
         let operation = Operation::SyncData;
         let (mut state, verdict) = self.begin(operation, 0, 0)?;
