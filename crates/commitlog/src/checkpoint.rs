@@ -165,10 +165,7 @@ impl Shared {
             let Some(partition) = by_id.get(&id) else {
                 continue;
             };
-            let known = crate::read_lock(&self.meta)
-                .manifest
-                .partition(id)
-                .cloned();
+            let known = crate::read_lock(&self.meta).manifest.partition(id).cloned();
             let mut state = partition.state();
             state.broken = true;
             // Nor read: the cache may show what the disk has, or nothing.

@@ -446,7 +446,7 @@ impl Shared {
                 Some(Turn::LogFull) => {
                     full += 1;
                     let mut made = false;
-                    while self.make_slot() {
+                    while self.make_slot().is_some() {
                         made = true;
                     }
                     if made {

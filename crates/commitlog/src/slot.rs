@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use world::disk::{DiskError, DiskResult};
-use world::{Disk, File, OpenMode, Random};
+use world::disk::{Advice, DiskError, DiskResult};
+use world::{AlignedBuf, Disk, File, OpenMode, Random};
 
 use crate::recover::SlotFile;
 
@@ -20,6 +20,9 @@ use crate::recover::SlotFile;
 const RESERVED: usize = 2;
 /// Free slots that the groups already staged leave alone when the log is full.
 const RESERVED_FOR_RETIREMENT: usize = 1;
+
+/// Zeros written at once where a slot is made: a few milliseconds of a disk.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Directory of the slots.
 pub(crate) const SLOT_DIR: &str = "wal";
@@ -54,28 +57,73 @@ fn number_before(name: &str, suffix: &str) -> Option<u32> {
 /// Makes a slot's file of real zero blocks, in place of what has its name, and opens it for durable
 /// writes.
 pub(crate) fn create_slot(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResult<Arc<dyn File>> {
-    make(disk, number, |file| file.zero_fill(bytes))
+    let mut making = Making::begin(disk, number, bytes)?;
+    while !making.step()? {}
+    making.finish(disk)
 }
 
 /// Makes the first slot of a new directory. Its blocks are only reserved: filling them would be
 /// most of a first start, and each is filled by its first write.
 pub(crate) fn create_first_slot(disk: &dyn Disk, bytes: u64) -> DiskResult<Arc<dyn File>> {
-    make(disk, 0, |file| file.allocate(bytes))
+    begin_file(disk, 0)?.allocate(bytes)?;
+    name_slot(disk, 0)
 }
 
-fn make(
-    disk: &dyn Disk,
-    number: u32,
-    fill: impl Fn(&dyn File) -> DiskResult<()>,
-) -> DiskResult<Arc<dyn File>> {
-    let (path, unfinished) = (slot_path(number), unfinished_path(number));
-    let file = match disk.open(&unfinished, OpenMode::CreateNew) {
+/// A slot that is filled with zeros piece by piece: who waits for the disk meanwhile waits for a
+/// piece, not for a slot.
+pub(crate) struct Making {
+    pub number: u32,
+    file: Arc<dyn File>,
+    zeros: AlignedBuf,
+    at: u64,
+    bytes: u64,
+}
+
+impl Making {
+    /// Begins with an empty file.
+    pub fn begin(disk: &dyn Disk, number: u32, bytes: u64) -> DiskResult<Making> {
+        Ok(Making {
+            number,
+            file: begin_file(disk, number)?,
+            zeros: AlignedBuf::zeroed(PIECE_BYTES.min(bytes as usize)),
+            at: 0,
+            bytes,
+        })
+    }
+
+    /// Writes a piece and makes it durable; whether it was the last.
+    pub fn step(&mut self) -> DiskResult<bool> {
+        let count = (self.bytes - self.at).min(self.zeros.len() as u64);
+        self.file.write_at(&self.zeros[..count as usize], self.at)?;
+        self.file.sync_data()?;
+        // The zeros are of no use in the cache, and direct writes would have to evict them.
+        self.file.advise(self.at, count, Advice::DontNeed)?;
+        self.at += count;
+        Ok(self.at == self.bytes)
+    }
+
+    /// Gives the whole file its name and opens it.
+    pub fn finish(self, disk: &dyn Disk) -> DiskResult<Arc<dyn File>> {
+        name_slot(disk, self.number)
+    }
+}
+
+fn begin_file(disk: &dyn Disk, number: u32) -> DiskResult<Arc<dyn File>> {
+    let path = unfinished_path(number);
+    match disk.open(&path, OpenMode::CreateNew) {
         // An earlier attempt failed half-way.
-        Err(DiskError::AlreadyExists { .. }) => disk.open(&unfinished, OpenMode::ReadWrite)?,
-        other => other?,
-    };
-    fill(&*file)?;
-    disk.rename(&unfinished, &path)?;
+        Err(DiskError::AlreadyExists { .. }) => {
+            let file = disk.open(&path, OpenMode::ReadWrite)?;
+            file.truncate(0)?;
+            Ok(file)
+        }
+        other => other,
+    }
+}
+
+fn name_slot(disk: &dyn Disk, number: u32) -> DiskResult<Arc<dyn File>> {
+    let path = slot_path(number);
+    disk.rename(&unfinished_path(number), &path)?;
     disk.sync_dir(SLOT_DIR)?;
     disk.open(&path, OpenMode::Durable)
 }
@@ -244,6 +292,12 @@ impl Slots {
     /// Whether ordinary groups have a slot to go on to.
     pub fn has_room(&self) -> bool {
         self.free() > RESERVED
+    }
+
+    /// Whether the log will wait for a slot soon: half of the last one that ordinary groups may
+    /// take is written.
+    pub fn is_short(&self) -> bool {
+        self.current.is_some() && self.at > self.bytes / 2 && !self.has_room()
     }
 
     /// Whether what is staged can still be written.

@@ -28,6 +28,7 @@ use crate::retain::RetentionLoop;
 use crate::scrub::ScrubLoop;
 use crate::segment::segment_dir;
 use crate::settings::{LogSettings, StoreConfig};
+use crate::slot::Making;
 use crate::staging::{Group, PartKind, Staging};
 use crate::upkeep::{CheckpointLoop, TrickleLoop, UnsyncedFiles, UpkeepLoop};
 
@@ -105,6 +106,8 @@ pub(crate) struct Shared {
     pub broken: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     pub unsynced: Mutex<UnsyncedFiles>,
     pub unsynced_dirs: Mutex<BTreeSet<String>>,
+    /// The slot that is being made, by whoever has time or needs it.
+    pub making: Mutex<Option<Making>>,
     /// Held from the end of a write-back until its failure is known to everybody.
     pub trickling: Mutex<()>,
     /// Files whose trim or deletion is durable.
@@ -161,6 +164,7 @@ impl Shared {
             broken: Mutex::default(),
             unsynced: Mutex::default(),
             unsynced_dirs: Mutex::default(),
+            making: Mutex::default(),
             trickling: Mutex::default(),
             unlinks: Mutex::default(),
             flushed: AtomicU64::new(0),
@@ -289,8 +293,8 @@ impl LogStore {
         let (normal, idle) = (Priority::Normal, Priority::Idle);
         let upkeep = UpkeepLoop {
             shared: s(),
-            begun: false,
             last_groups: 0,
+            next_look: None,
         };
         let workers = vec![
             start(

@@ -11,7 +11,7 @@ use world::{File, Instant, Next, OpenMode, Worker};
 use crate::ids::PartitionId;
 use crate::lock;
 use crate::segment::segment_path;
-use crate::slot::create_slot;
+use crate::slot::Making;
 use crate::store::Shared;
 
 /// The trickle leaves a tail shorter than this alone until it is a second old.
@@ -24,6 +24,8 @@ const PAGE: u64 = 4096;
 const FIRST_LOOK_AFTER: Duration = Duration::from_millis(250);
 /// Time between two looks at space, slots and buffers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two pieces of a slot that nobody waits for yet: the disk is for requests.
+const PIECE_EVERY: Duration = Duration::from_millis(15);
 /// Bytes that vanish from a file at once: discarding mounts stall on one big unlink.
 const UNLINK_STEP: u64 = 64 << 20;
 /// A file that takes space until the disk is full: giving it up makes room for checkpoints.
@@ -176,28 +178,56 @@ impl Shared {
         self.unlink_segment(id, base, revision)
     }
 
-    /// Makes slots until there are as many as configured; one per call.
-    pub fn make_slot(&self) -> bool {
-        let missing = {
-            let mut core = lock(&self.writer);
-            if core.slots.count_to_come() >= self.config.slots as usize {
-                return false;
-            }
-            core.slots.begin_making()
-        };
-        match create_slot(&*self.world.disk, missing, self.config.slot_bytes) {
-            Ok(file) => {
+    /// Makes slots until there are as many as configured, a piece per call. How long the next piece
+    /// has time; `None` when there is none.
+    pub fn make_slot(&self) -> Option<Duration> {
+        let disk = &*self.world.disk;
+        let mut making = lock(&self.making);
+        let number = match &*making {
+            Some(making) => making.number,
+            None => {
                 let mut core = lock(&self.writer);
-                core.slots.add(missing, file, None);
+                if core.slots.count_to_come() >= self.config.slots as usize {
+                    return None;
+                }
+                core.slots.begin_making()
+            }
+        };
+        let mut piece = || {
+            let mut current = match making.take() {
+                Some(current) => current,
+                None => Making::begin(disk, number, self.config.slot_bytes)?,
+            };
+            if current.step()? {
+                return current.finish(disk).map(Some);
+            }
+            *making = Some(current);
+            Ok(None)
+        };
+        let made = piece();
+        drop(making);
+        match made {
+            Ok(Some(file)) => {
+                let mut core = lock(&self.writer);
+                core.slots.add(number, file, None);
                 self.unstall(&mut core);
                 drop(core);
                 self.writer_signal.raise();
-                true
+                Some(Duration::ZERO)
+            }
+            Ok(None) => {
+                let core = lock(&self.writer);
+                let waited_for = core.stalled || core.slots.is_short();
+                Some(if waited_for {
+                    Duration::ZERO
+                } else {
+                    PIECE_EVERY
+                })
             }
             Err(error) => {
-                lock(&self.writer).slots.give_up(missing);
+                lock(&self.writer).slots.give_up(number);
                 tracing::warn!(%error, "a slot of the log cannot be made");
-                false
+                None
             }
         }
     }
@@ -267,8 +297,9 @@ impl Worker for TrickleLoop {
 /// Slots, files, space and buffers.
 pub(crate) struct UpkeepLoop {
     pub shared: Arc<Shared>,
-    pub begun: bool,
     pub last_groups: u64,
+    /// `None` before the first call.
+    pub next_look: Option<Instant>,
 }
 
 impl Worker for UpkeepLoop {
@@ -277,20 +308,29 @@ impl Worker for UpkeepLoop {
         if shared.is_closing() {
             return Next::Done;
         }
-        if !std::mem::replace(&mut self.begun, true) {
+        let now = shared.world.clock.now();
+        let Some(next_look) = self.next_look else {
+            self.next_look = Some(now);
             return Next::WaitFor(FIRST_LOOK_AFTER);
+        };
+        let piece = shared.make_slot();
+        if now >= next_look {
+            self.next_look = Some(now.after(LOOK_EVERY));
+            shared.unlink_due();
+            shared.look_at_space();
+            if piece.is_none() {
+                shared.lay_ballast();
+            }
+            let groups = shared.metrics.groups.value();
+            if std::mem::replace(&mut self.last_groups, groups) == groups {
+                shared.staging.release_spare();
+            }
         }
-        if shared.make_slot() {
-            return Next::Again;
+        match piece {
+            Some(Duration::ZERO) => Next::Again,
+            Some(pause) => Next::WaitFor(pause),
+            None => Next::WaitFor(LOOK_EVERY),
         }
-        shared.unlink_due();
-        shared.look_at_space();
-        shared.lay_ballast();
-        let groups = shared.metrics.groups.value();
-        if std::mem::replace(&mut self.last_groups, groups) == groups {
-            shared.staging.release_spare();
-        }
-        Next::WaitFor(LOOK_EVERY)
     }
 }
 

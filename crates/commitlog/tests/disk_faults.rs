@@ -58,9 +58,9 @@ const FALLIBLE: [Operation; 12] = [
     Operation::SyncFs,
     Operation::WriteAt,
     Operation::WriteDurable,
+    Operation::AwaitWriteback,
     Operation::SyncData,
     Operation::Truncate,
-    Operation::ZeroFill,
     Operation::ReadAt,
 ];
 

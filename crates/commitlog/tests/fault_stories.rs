@@ -127,6 +127,31 @@ fn writeback_error_rebuilds_segment_from_log() {
 }
 
 #[test]
+fn a_writeback_error_that_only_the_trickle_is_told_of_rebuilds_the_segment() {
+    // rule D1
+    for seed in 0..10 {
+        let sim = World::sim(seed);
+        let store = open(&sim.world);
+        let partition = leader(&store, 0);
+        let awaited = Injection::on(Operation::AwaitWriteback, Fault::Io).path("seg/");
+        sim.disk.inject(awaited);
+        for tag in 1..12 {
+            append(&store, &partition, tag);
+        }
+        // The trickle writes a young tail back when it is a second old; its error drops pages, and
+        // the checkpoint's own sync succeeds without them.
+        sim.spawn.run_for(Duration::from_secs(2));
+        store.checkpoint().expect("rebuilt");
+        assert!(store.metrics().rebuilds > 0);
+        let all: Vec<u8> = (1..12).collect();
+        assert_eq!(tags(&partition), all);
+        let (_, store) = reopened(&sim, sim.disk.crash_image(seed), seed);
+        let partition = store.partition(&key(0)).expect("there");
+        assert_eq!(tags(&partition), all);
+    }
+}
+
+#[test]
 fn a_footer_written_again_after_a_kill_ends_its_segment() {
     let sim = World::sim(1);
     let store = open(&sim.world);
@@ -220,6 +245,34 @@ fn slots_that_were_never_used_are_made_again_as_are_all_after_a_clean_stop() {
             }
         }
     }
+}
+
+#[test]
+fn slots_are_made_piece_by_piece_beside_the_work() {
+    let sim = World::sim(1);
+    let large = StoreConfig {
+        slot_bytes: 4 << 20,
+        ..config()
+    };
+    let slots = large.slots as usize;
+    let (store, _) = LogStore::open(&sim.world, large).expect("open");
+    let names = || -> Vec<String> {
+        let entries = sim.world.disk.list("wal").expect("there");
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    // The first look, and then a piece of 1 MiB every 15 ms.
+    sim.spawn.run_for(Duration::from_millis(280));
+    assert_eq!(names(), ["00000000.wal", "00000001.new"]);
+    let partition = leader(&store, 0);
+    append(&store, &partition, 1);
+    assert_eq!(
+        names(),
+        ["00000000.wal", "00000001.new"],
+        "nobody waits for it"
+    );
+    sim.spawn.run_for(Duration::from_secs(2));
+    assert_eq!(names().len(), slots);
+    assert!(names().iter().all(|name| name.ends_with(".wal")));
 }
 
 #[test]

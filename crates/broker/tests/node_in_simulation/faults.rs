@@ -306,9 +306,9 @@ fn segments_that_cannot_be_synced_stall_writers_in_bounded_memory_until_they_can
     let ledger = stage.play(async {
         let ledger = prepare(&door).await;
         let disk = &stage.sim.disk;
-        for operation in [Operation::SyncData, Operation::SyncFs] {
-            disk.inject(Injection::on(operation, Fault::Io).always());
-        }
+        let sync = Injection::on(Operation::SyncData, Fault::Io).path("seg/");
+        disk.inject(sync.always());
+        disk.inject(Injection::on(Operation::SyncFs, Fault::Io).always());
         // Far more than log, staging buffers and permits hold together.
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| tokio::task::spawn_local(pipeline(door.clone(), ledger.clone())))
