@@ -11,7 +11,7 @@ use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::outgoing::Outgoing;
 
 /// Levels whose behaviour exists here. Java acts on a published level, not on version ranges, so
-/// group.version and transaction.version stay out until their protocols are served (D12).
+/// transaction.version stays out until its protocol is served (D12).
 const SUPPORTED: &[SupportedFeature<'static>] = &[
     // Kafka 4.3 is metadata.version 30; 7 is the lowest that 4.x brokers start with.
     SupportedFeature {
@@ -24,13 +24,26 @@ const SUPPORTED: &[SupportedFeature<'static>] = &[
         min: 0,
         max: 1,
     },
+    // 1 is KIP-848.
+    SupportedFeature {
+        name: "group.version",
+        min: 0,
+        max: 1,
+    },
 ];
 
-const FINALIZED: &[FinalizedFeature<'static>] = &[FinalizedFeature {
-    name: "metadata.version",
-    min: 30,
-    max: 30,
-}];
+const FINALIZED: &[FinalizedFeature<'static>] = &[
+    FinalizedFeature {
+        name: "metadata.version",
+        min: 30,
+        max: 30,
+    },
+    FinalizedFeature {
+        name: "group.version",
+        min: 1,
+        max: 1,
+    },
+];
 
 /// Answers with the table.
 pub fn handle(context: &Context, request: Request) -> Handled {

@@ -46,8 +46,9 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
+    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs,
     describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
     init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
@@ -202,6 +203,8 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::DescribeCluster => describe_cluster::handle,
         ApiKey::DeleteRecords => delete_records::handle,
         ApiKey::DescribeLogDirs => describe_log_dirs::handle,
+        ApiKey::ConsumerGroupHeartbeat => consumer_group_heartbeat::handle,
+        ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle,
     }
 }

@@ -16,11 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
 use coordinator::{
-    Caller, Counts, Effects, GroupRequest, GroupResponse, Now, Record, RecordOrigin, Settings,
-    Shard, Token, shard_of_group,
+    Assignor, Caller, ConsumerSettings, Counts, Effects, GroupRequest, GroupResponse, Migration,
+    Now, Record, RecordOrigin, Settings, Shard, Token, shard_of_group,
 };
 use metadata::config::StaticConfig;
-use metadata::{Command, Refusal};
+use metadata::{Command, MetadataOffset, Refusal};
 use tokio::sync::oneshot;
 use wire::ErrorCode;
 use wire::batch::{BatchView, batches};
@@ -32,6 +32,7 @@ use world::{Clock, Instant, Next, Signal, Worker};
 
 use crate::bell::Bell;
 use crate::dispatch::{Context, Request};
+use crate::group_view::GroupView;
 use crate::node::Node;
 use crate::replica::Replica;
 
@@ -63,6 +64,7 @@ type Deleted = Vec<(Arc<str>, i32)>;
 /// The shards of this node.
 pub struct GroupHost {
     partitions: i32,
+    serves_consumer: bool,
     settings: Settings,
     shards: Mutex<BTreeMap<i32, Arc<Host>>>,
     /// Deleted partitions whose offsets a shard has still to forget, because it is loading or
@@ -90,6 +92,8 @@ struct HostState {
     held: Option<Held>,
     /// The last append; answers without records wait for it.
     applied: Lsn,
+    /// The metadata the shard was last shown.
+    shown: Option<MetadataOffset>,
 }
 
 /// Effects on their way into the log.
@@ -117,6 +121,9 @@ impl GroupHost {
         let defaults = Settings::default();
         GroupHost {
             partitions: int("offsets.topic.num.partitions").max(1),
+            serves_consumer: settings
+                .list("group.coordinator.rebalance.protocols")
+                .contains(&"consumer"),
             settings: Settings {
                 session_timeout_ms_min: int("group.min.session.timeout.ms"),
                 session_timeout_ms_max: int("group.max.session.timeout.ms"),
@@ -130,6 +137,25 @@ impl GroupHost {
                     Ok(size) if (1..=defaults.group_size_max).contains(&size) => size,
                     _ => defaults.group_size_max,
                 },
+                consumer: ConsumerSettings {
+                    session_timeout_ms: int("group.consumer.session.timeout.ms"),
+                    heartbeat_interval_ms: int("group.consumer.heartbeat.interval.ms"),
+                    assignment_interval_ms: int("group.consumer.assignment.interval.ms"),
+                    size_max: match usize::try_from(number("group.consumer.max.size")) {
+                        Ok(size) if (1..=defaults.consumer.size_max).contains(&size) => size,
+                        _ => defaults.consumer.size_max,
+                    },
+                    assignors: settings
+                        .list("group.consumer.assignors")
+                        .into_iter()
+                        .filter_map(Assignor::by_name)
+                        .collect(),
+                    migration: settings
+                        .text("group.consumer.migration.policy")
+                        .and_then(Migration::by_name)
+                        .unwrap_or(defaults.consumer.migration),
+                    ..defaults.consumer
+                },
                 ..defaults
             },
             shards: Mutex::default(),
@@ -138,6 +164,11 @@ impl GroupHost {
             bell: Bell::new(),
             armed: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Whether KIP-848's protocol is switched on. // rule W11
+    pub fn serves_consumer(&self) -> bool {
+        self.serves_consumer
     }
 
     /// The command that creates the offsets topic.
@@ -247,6 +278,7 @@ impl GroupHost {
         if !host.catch_up(node, &mut state) {
             return HandIn::Later;
         }
+        state.show(node);
         let Some(shard) = &mut state.shard else {
             return HandIn::Dead;
         };
@@ -334,6 +366,7 @@ impl GroupHost {
                 waiting: BTreeMap::new(),
                 held: None,
                 applied: Lsn::ZERO,
+                shown: None,
             }),
         });
         let replaced = shards.insert(partition, host.clone());
@@ -435,6 +468,7 @@ impl Host {
         if !self.catch_up(node, &mut state) {
             return Some(node.world.clock.now().after(RETRY_PAUSE));
         }
+        state.show(node);
         let now = now(node);
         if let Some(shard) = &mut state.shard
             && shard
@@ -550,6 +584,18 @@ impl Host {
 }
 
 impl HostState {
+    /// Shows the shard the cluster, if that has changed since.
+    fn show(&mut self, node: &Node) {
+        let image = node.image();
+        if self.shown == Some(image.offset()) {
+            return;
+        }
+        self.shown = Some(image.offset());
+        if let Some(shard) = &mut self.shard {
+            shard.follow(Arc::new(GroupView::new(image, node.settings.clone())));
+        }
+    }
+
     /// Takes in records that were appended from `base` on.
     fn apply(&mut self, base: Offset, records: &[Record]) {
         let Some(shard) = &mut self.shard else {
@@ -671,6 +717,7 @@ impl Loader {
 
     fn finish(&mut self) {
         let mut state = self.host.lock();
+        state.show(&self.node);
         if let Some(shard) = &mut state.shard {
             shard.loaded(now(&self.node));
         }

@@ -20,7 +20,7 @@ use wire::messages::{Uuid, text};
 
 use crate::close::CloseReason;
 use crate::dispatch::{Answer, Context, Handled, Reply, Request};
-use crate::group_host::{caller, shared};
+use crate::group_host::{caller, maybe_shared, shared};
 use crate::node::Node;
 
 /// Asks each group's shard in turn.
@@ -45,6 +45,8 @@ async fn one(
 ) -> Result<Answer, CloseReason> {
     let fetch = FetchRequest {
         group: shared(Some(&asked.group_id)),
+        member_id: None,
+        member_epoch: -1,
         topics: asked.topics.as_ref().map(|topics| {
             topics
                 .iter()
@@ -96,6 +98,8 @@ async fn several(
         let (topics, missing) = sort(&image, group, by_id);
         let fetch = FetchRequest {
             group: shared(Some(&group.group_id)),
+            member_id: maybe_shared(group.member_id.as_ref()),
+            member_epoch: group.member_epoch,
             topics,
             require_stable: asked.require_stable,
         };

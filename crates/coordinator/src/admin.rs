@@ -11,9 +11,11 @@ use crate::record::Record;
 use crate::request::ListRequest;
 use crate::response::{DescribedGroup, DescribedMember, ListedGroup};
 use crate::shard::Effects;
+use crate::subscription;
 
-/// The one type of group this build knows.
+/// The types of groups this build knows.
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 /// How a group that does not exist is shown.
 const DEAD: &str = "Dead";
 
@@ -43,6 +45,10 @@ pub(crate) fn describe(id: &Arc<str>, group: Option<&Group>) -> DescribedGroup {
         let message = Arc::from(format!("Group {id} not found."));
         return undescribed(id, ErrorCode::GroupIdNotFound, Some(message));
     };
+    if group.consumer.is_some() {
+        let message = Arc::from(format!("Group {id} is not a classic group."));
+        return undescribed(id, ErrorCode::GroupIdNotFound, Some(message));
+    }
     let protocol = match group.state {
         State::Stable => group.protocol.clone(),
         _ => None,
@@ -72,21 +78,24 @@ pub(crate) fn describe(id: &Arc<str>, group: Option<&Group>) -> DescribedGroup {
 }
 
 /// DeleteGroups, of one group: only if nobody is in it. // rule G10
-pub(crate) fn delete(
-    id: &Arc<str>,
-    group: Option<&Group>,
-    pending: &Pending,
-    effects: &mut Effects,
-) -> ErrorCode {
+pub(crate) fn delete(group: Option<&Group>, pending: &Pending, effects: &mut Effects) -> ErrorCode {
     let Some(group) = group else {
         return ErrorCode::GroupIdNotFound;
     };
-    if group.state != State::Empty {
+    if !group.is_empty() {
         return ErrorCode::NonEmptyGroup;
     }
     group.forget_offsets(pending, effects);
-    effects.records.push(Record::group_tombstone(id));
+    forget(group, effects);
     ErrorCode::None
+}
+
+/// Tombstones for a group nobody is in.
+pub(crate) fn forget(group: &Group, effects: &mut Effects) {
+    match &group.consumer {
+        Some(consumer) => consumer.forget(&mut effects.records),
+        None => effects.records.push(Record::group_tombstone(&group.id)),
+    }
 }
 
 pub(crate) fn list<'a>(
@@ -97,16 +106,24 @@ pub(crate) fn list<'a>(
         filter.is_empty()
             || filter
                 .iter()
-                .any(|wanted| wanted.eq_ignore_ascii_case(name))
+                .any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
     };
     groups
-        .filter(|group| wanted(&request.states, group.state.name()))
-        .filter(|_| wanted(&request.types, CLASSIC))
-        .map(|group| ListedGroup {
-            group: group.id.clone(),
-            protocol_type: group.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
-            state: group.state.name(),
-            group_type: CLASSIC,
+        .map(|group| match &group.consumer {
+            Some(consumer) => ListedGroup {
+                group: group.id.clone(),
+                protocol_type: Arc::from(subscription::CONSUMER),
+                state: consumer.state_name(),
+                group_type: CONSUMER,
+            },
+            None => ListedGroup {
+                group: group.id.clone(),
+                protocol_type: group.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
+                state: group.state.name(),
+                group_type: CLASSIC,
+            },
         })
+        .filter(|group| wanted(&request.states, group.state))
+        .filter(|group| wanted(&request.types, group.group_type))
         .collect()
 }

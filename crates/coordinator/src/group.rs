@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use wire::ErrorCode;
 
+use crate::consumer::ConsumerGroup;
 use crate::member::{Member, Waiter};
 use crate::record::{CommittedOffset, GroupImage, MemberImage};
 use crate::request::Protocol;
@@ -61,7 +62,12 @@ pub(crate) struct Group {
     // From the log.
     pub(crate) image: Option<GroupImage>,
     pub(crate) offsets: Offsets,
+    /// Set while the group speaks KIP-848's protocol; then everything of the classic one is as in a
+    /// new group.
+    pub(crate) consumer: Option<Box<ConsumerGroup>>,
     // Of this minute.
+    /// The version of the topics a consumer group was last compared with.
+    pub(crate) seen_topics: Option<u64>,
     pub(crate) state: State,
     /// Wall clock when `state` was entered; unknown after an old record.
     pub(crate) since_ms: Option<i64>,
@@ -93,6 +99,8 @@ impl Group {
             id,
             image: None,
             offsets: Offsets::new(),
+            consumer: None,
+            seen_topics: None,
             state: State::Empty,
             since_ms: None,
             protocol_type: None,
@@ -115,6 +123,9 @@ impl Group {
     /// Takes a generation the log has: the one this group was completing becomes stable with the
     /// assignments written there.
     pub(crate) fn adopt(&mut self, image: GroupImage) {
+        // Whoever writes a classic group has forgotten the consumer group before, or has lost that
+        // to compaction.
+        self.consumer = None;
         if self.state == State::Completing
             && image.generation == self.generation
             && !image.members.is_empty()
@@ -128,6 +139,23 @@ impl Group {
             self.since_ms = image.state_timestamp_ms;
         }
         self.image = Some(image);
+    }
+
+    /// Whether nobody is in it, and nobody is about to be.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.consumer {
+            Some(consumer) => consumer.members.is_empty(),
+            None => self.state == State::Empty,
+        }
+    }
+
+    /// Whether there is nothing to know about it.
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.consumer.is_none()
+            && self.image.is_none()
+            && self.offsets.is_empty()
+            && self.state == State::Empty
+            && self.pending_join.is_empty()
     }
 
     /// Rebuilds the members from the log, after loading.
@@ -204,6 +232,13 @@ impl Group {
 
     pub(crate) fn is_of_consumers(&self) -> bool {
         self.protocol_type.as_deref() == Some(subscription::CONSUMER)
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        match &self.consumer {
+            Some(consumer) => consumer.members.len(),
+            None => self.members.len(),
+        }
     }
 
     pub(crate) fn offset_count(&self) -> usize {
@@ -373,6 +408,9 @@ impl Group {
 
     /// Whether members read this topic; a consumer group whose subscriptions are unknown may read any.
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
+        if let Some(consumer) = &self.consumer {
+            return consumer.topics.contains_key(topic);
+        }
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
             None => self.is_of_consumers(),

@@ -1,4 +1,5 @@
-//! Classic consumer groups and committed offsets, as a pure state machine over records.
+//! Groups of consumers, of the classic protocol and of KIP-848's, and committed offsets, as a pure
+//! state machine over records.
 //!
 //! A [`Shard`] owns the groups of one partition of `__consumer_offsets`. A request or a timer goes in,
 //! [`Effects`] come out: records to append, answers to give. The host appends the records, applies
@@ -14,12 +15,13 @@
 //! - Same inputs, same outputs: maps are ordered, time and chance are arguments.
 //! - Memory is bounded by the limits of [`Settings`] and the constants in `settings.rs`.
 //!
-//! What this crate must never know: sockets, wire versions' byte layouts, topics' existence,
-//! permissions, clocks, threads, files, how or when a record becomes durable.
+//! What this crate must never know: sockets, wire versions' byte layouts, where topics lie, permissions, clocks, threads, files, how or when a record becomes durable.
 //!
-//! Rules G1–G10, T14 and T15 of the design are cited where they are obeyed.
+//! Rules G1–G10, N1–N7, T14 and T15 of the design are cited where they are obeyed.
 
 mod admin;
+mod cluster;
+mod consumer;
 mod group;
 mod member;
 mod membership;
@@ -34,20 +36,26 @@ mod shard;
 mod subscription;
 mod time;
 
+pub use cluster::{Cluster, GroupOverrides, TopicFacts};
+pub use consumer::assignor::Assignor;
+pub use consumer::member::{ClassicPart, ConsumerMember, MemberState, Owned, Partitions};
+pub use consumer::record::{ConsumerKey, ResolvedPattern};
 pub use placement::shard_of_group;
 pub use record::{CommittedOffset, Corrupt, GroupImage, Key, MemberImage, Record, decode_key};
 pub use record::{decode_group_value, decode_offset_value};
 pub use request::{
-    Caller, CommitPartition, CommitRequest, CommitTopic, DeleteOffsetsRequest, FetchRequest,
-    GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, ListRequest,
-    Protocol, SeekRequest, SyncRequest, Token, TopicPartitions, TxnCommitRequest,
+    Caller, CommitPartition, CommitRequest, CommitTopic, ConsumerHeartbeatRequest,
+    DeleteOffsetsRequest, FetchRequest, GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest,
+    LeavingMember, ListRequest, Protocol, SeekRequest, SyncRequest, Token, TopicPartitions,
+    TxnCommitRequest,
 };
 pub use response::{
-    CommittedTopic, DeletedOffsets, DescribedGroup, DescribedMember, FetchedGroup,
+    CommittedTopic, ConsumerHeartbeatResponse, DeletedOffsets, DescribedConsumer,
+    DescribedConsumerGroup, DescribedGroup, DescribedMember, DescribedTopic, FetchedGroup,
     FetchedPartition, FetchedTopic, GroupResponse, JoinResponse, JoinedMember, LeaveResponse,
     LeftMember, ListedGroup, ListedGroups, PartitionResult, SyncResponse, append_error,
 };
-pub use settings::Settings;
+pub use settings::{ConsumerSettings, Migration, Settings};
 pub use shard::{Counts, Effects, Persistent, ProducerStamp, RecordOrigin, Shard};
 pub use time::{Instant, Now};
 

@@ -20,11 +20,11 @@ use crate::settings::{
 use crate::time::Alarm;
 
 /// From this version on, a new dynamic member is first given an id and must come back with it.
-const JOIN_MEMBER_ID_REQUIRED: i16 = 4;
+pub(crate) const JOIN_MEMBER_ID_REQUIRED: i16 = 4;
 /// From this version on, a static leader may be told that no assignment is needed (KIP-814).
 const JOIN_SKIP_ASSIGNMENT: i16 = 9;
 /// From this version on, SyncGroup must name protocol type and protocol (KIP-559).
-const SYNC_PROTOCOL_REQUIRED: i16 = 5;
+pub(crate) const SYNC_PROTOCOL_REQUIRED: i16 = 5;
 
 /// Refusals that need no group. `Ok` means the request may go on.
 pub(crate) fn check_join(join: &JoinRequest, stage: &Stage) -> Result<(), ErrorCode> {

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use wire::ErrorCode;
 
+use crate::admin;
+use crate::consumer::leave::cancel_alarms;
+use crate::consumer::view::Committer;
 use crate::group::{Committed, Group, Offsets, State};
 use crate::rebalance::Stage;
 use crate::record::{CommittedOffset, Record};
@@ -130,6 +133,16 @@ pub(crate) fn commit(
         None if request.generation < 0 => {}
         None if version >= COMMIT_GROUP_ID_NOT_FOUND => return Err(ErrorCode::GroupIdNotFound),
         None => return Err(ErrorCode::IllegalGeneration),
+        Some(group) if group.consumer.is_some() => {
+            let from = Committer {
+                member: &request.member_id,
+                instance: request.instance_id.as_deref(),
+                epoch: request.generation,
+                transactional: false,
+                version,
+            };
+            group.check_consumer_commit(stage, &from, &request.topics)?;
+        }
         Some(group) => group.check_commit(
             &request.member_id,
             request.instance_id.as_deref(),
@@ -166,6 +179,16 @@ pub(crate) fn txn_commit(
     match group {
         None if request.generation < 0 => {}
         None => return Err(ErrorCode::IllegalGeneration),
+        Some(group) if group.consumer.is_some() => {
+            let from = Committer {
+                member: &request.member_id,
+                instance: request.instance_id.as_deref(),
+                epoch: request.generation,
+                transactional: true,
+                version: 0,
+            };
+            group.check_consumer_commit(stage, &from, &request.topics)?;
+        }
         Some(group) => group.check_commit(
             &request.member_id,
             request.instance_id.as_deref(),
@@ -189,6 +212,17 @@ pub(crate) fn seek(
 ) -> Vec<CommittedTopic> {
     let mut known = None;
     if let Some(group) = group {
+        if let Some(consumer) = &group.consumer {
+            let members: Vec<Arc<str>> = consumer.members.keys().cloned().collect();
+            let mut records = Vec::new();
+            if !members.is_empty() {
+                consumer.fence_records(stage, &members, &mut records);
+            }
+            stage.effects.records.append(&mut records);
+            for member in &members {
+                cancel_alarms(stage, &request.group, member);
+            }
+        }
         let members: Vec<Arc<str>> = group.members.keys().cloned().collect();
         if !members.is_empty() || !matches!(group.state, State::Empty) {
             for member in members {
@@ -263,6 +297,20 @@ pub(crate) fn fetch(
     pending: &Pending,
     request: &FetchRequest,
 ) -> FetchedGroup {
+    let refusal = group
+        .and_then(|group| group.consumer.as_ref())
+        .and_then(|consumer| {
+            consumer
+                .check_fetch(request.member_id.as_deref(), request.member_epoch)
+                .err()
+        });
+    if let Some(error) = refusal {
+        return FetchedGroup {
+            group: request.group.clone(),
+            error,
+            topics: nothing_fetched(request.topics.as_deref().unwrap_or(&[])),
+        };
+    }
     let none = Offsets::new();
     let offsets = group.map_or(&none, |group| &group.offsets);
     let unstable = |topic: &str, partition: i32| {
@@ -353,6 +401,26 @@ pub(crate) fn delete_offsets(
 }
 
 impl Group {
+    /// Who may commit to a consumer group; one partition that may not refuses all. // rule N6
+    fn check_consumer_commit(
+        &self,
+        stage: &Stage,
+        from: &Committer,
+        topics: &[CommitTopic],
+    ) -> Result<(), ErrorCode> {
+        let Some(consumer) = &self.consumer else {
+            return Ok(());
+        };
+        let admitted = consumer.check_commit(from)?;
+        for topic in topics {
+            let id = stage.cluster.topic(&topic.name).map(|facts| facts.id);
+            for partition in &topic.partitions {
+                admitted.check(id, partition.partition, from.transactional)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Who may commit, and when. // rules G4, G6
     fn check_commit(
         &self,
@@ -456,8 +524,8 @@ pub(crate) fn clean_up(
     for (id, group) in groups.range((from, Bound::Unbounded)) {
         visits += 1 + group.offset_count();
         let nothing_left = group.expire_offsets(now, settings, pending, effects);
-        if nothing_left && group.state == State::Empty {
-            effects.records.push(Record::group_tombstone(id));
+        if nothing_left && group.is_empty() {
+            admin::forget(group, effects);
         }
         if effects.records.len() >= CLEANUP_RECORDS_MAX || visits >= CLEANUP_VISITS_MAX {
             return Some(id.clone());

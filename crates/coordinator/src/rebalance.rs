@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::ErrorCode;
 
+use crate::cluster::Cluster;
 use crate::group::{Group, InitialDelay, State};
 use crate::member::Waiter;
 use crate::record::Record;
@@ -20,6 +21,7 @@ use crate::time::{Alarm, Alarms, Now};
 pub(crate) struct Stage<'a> {
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
+    pub(crate) cluster: &'a dyn Cluster,
     pub(crate) alarms: &'a mut Alarms,
     pub(crate) effects: &'a mut Effects,
 }
@@ -31,7 +33,7 @@ impl Stage<'_> {
             .push((to.token, response.shaped(to.version)));
     }
 
-    fn alarm_in(&mut self, alarm: Alarm, ms: i64) {
+    pub(crate) fn alarm_in(&mut self, alarm: Alarm, ms: i64) {
         self.alarms.set(alarm, self.now.monotonic.after_ms(ms));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::consumer::record::ConsumerKey;
 use crate::settings::STRING_BYTES_MAX;
 
 /// One record to append.
@@ -36,7 +37,9 @@ pub enum Key {
         /// Group id.
         group: Arc<str>,
     },
-    /// Key types this build does not know (3 and up: consumer, share, streams groups).
+    /// Key types 3 to 8 and 16: a consumer group (KIP-848).
+    Consumer(ConsumerKey),
+    /// Key types this build does not know (share and streams groups).
     Unknown(i16),
 }
 
@@ -105,7 +108,8 @@ pub enum Corrupt {
     /// A value version newer than any known.
     #[error("value version {0} is not known")]
     Version(i16),
-    /// A group with members but no protocol, or two members of one id.
+    /// A group with members but no protocol, or two members of one id; a negative number of
+    /// partitions.
     #[error("the group's members contradict each other")]
     Members,
 }
@@ -174,7 +178,10 @@ pub fn decode_key(bytes: &[u8]) -> Result<Key, Corrupt> {
         GROUP_KEY => Ok(Key::Group {
             group: reader.string()?,
         }),
-        other => Ok(Key::Unknown(other)),
+        kind => match ConsumerKey::read(kind, &mut reader)? {
+            Some(key) => Ok(Key::Consumer(key)),
+            None => Ok(Key::Unknown(kind)),
+        },
     }
 }
 
@@ -334,7 +341,7 @@ fn group_value(image: &GroupImage) -> Bytes {
     out.freeze()
 }
 
-fn put_string(out: &mut BytesMut, text: &str) {
+pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
     // Requests are checked at the door and records when read, so a longer string is our own fault;
     // in a release build it is cut rather than written with a lying length.
     debug_assert!(
@@ -374,6 +381,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads a version that must be 0 and is flexible, as the values of consumer groups are.
+    pub(crate) fn flexible_version(&mut self) -> Result<(), Corrupt> {
+        match self.int16()? {
+            0 => {
+                self.flexible = true;
+                Ok(())
+            }
+            other => Err(Corrupt::Version(other)),
+        }
+    }
+
     fn version(&mut self) -> Result<i16, Corrupt> {
         let version = self.int16()?;
         if !(0..=VALUE_FLEXIBLE).contains(&version) {
@@ -383,7 +401,7 @@ impl<'a> Reader<'a> {
         Ok(version)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Corrupt> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Corrupt> {
         let (taken, rest) = self
             .rest
             .split_at_checked(count)
@@ -392,7 +410,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
+    pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
         let (taken, rest) = self
             .rest
             .split_first_chunk::<N>()
@@ -409,11 +427,11 @@ impl<'a> Reader<'a> {
         self.fixed().map(i32::from_be_bytes)
     }
 
-    fn int64(&mut self) -> Result<i64, Corrupt> {
+    pub(crate) fn int64(&mut self) -> Result<i64, Corrupt> {
         self.fixed().map(i64::from_be_bytes)
     }
 
-    fn uvarint(&mut self) -> Result<u32, Corrupt> {
+    pub(crate) fn uvarint(&mut self) -> Result<u32, Corrupt> {
         let mut value = 0u64;
         for shift in [0, 7, 14, 21, 28] {
             let [byte] = self.fixed()?;
@@ -443,7 +461,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn nullable_string(&mut self) -> Result<Option<Arc<str>>, Corrupt> {
+    pub(crate) fn nullable_string(&mut self) -> Result<Option<Arc<str>>, Corrupt> {
         let Some(length) = self.length(false)? else {
             return Ok(None);
         };
@@ -458,24 +476,36 @@ impl<'a> Reader<'a> {
         self.nullable_string()?.ok_or(Corrupt::Truncated)
     }
 
-    fn blob(&mut self) -> Result<Bytes, Corrupt> {
+    pub(crate) fn blob(&mut self) -> Result<Bytes, Corrupt> {
         let length = self.length(true)?.ok_or(Corrupt::Truncated)?;
         self.take(length).map(Bytes::copy_from_slice)
     }
 
-    fn array(&mut self) -> Result<usize, Corrupt> {
+    pub(crate) fn array(&mut self) -> Result<usize, Corrupt> {
         self.length(true)?.ok_or(Corrupt::Truncated)
     }
 
     /// Skips tagged fields, if this version has them.
-    fn tags(&mut self) -> Result<(), Corrupt> {
+    pub(crate) fn tags(&mut self) -> Result<(), Corrupt> {
+        self.tag_zero().map(drop)
+    }
+
+    /// Skips tagged fields, if this version has them, and returns what is in the one with number 0.
+    pub(crate) fn tag_zero(&mut self) -> Result<Option<Reader<'a>>, Corrupt> {
+        let mut found = None;
         if self.flexible {
             for _ in 0..self.uvarint()? {
-                self.uvarint()?;
+                let tag = self.uvarint()?;
                 let length = self.uvarint()?;
-                self.take(length as usize)?;
+                let rest = self.take(length as usize)?;
+                if tag == 0 {
+                    found = Some(Reader {
+                        rest,
+                        flexible: true,
+                    });
+                }
             }
         }
-        Ok(())
+        Ok(found)
     }
 }

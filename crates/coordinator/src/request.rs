@@ -13,9 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::ErrorCode;
 
+use crate::consumer::member::Partitions;
 use crate::response::{
-    DeletedOffsets, FetchedGroup, FetchedPartition, FetchedTopic, GroupResponse, JoinResponse,
-    LeaveResponse, LeftMember, ListedGroups, PartitionResult, SyncResponse, commit_results,
+    ConsumerHeartbeatResponse, DeletedOffsets, DescribedConsumerGroup, FetchedGroup,
+    FetchedPartition, FetchedTopic, GroupResponse, JoinResponse, LeaveResponse, LeftMember,
+    ListedGroups, PartitionResult, SyncResponse, commit_results,
 };
 
 /// Names one waiting answer; the host chooses it, the shard only hands it back, exactly once.
@@ -56,6 +58,9 @@ pub enum GroupRequest {
     Delete(Vec<Arc<str>>),
     List(ListRequest),
     Seek(SeekRequest),
+    ConsumerHeartbeat(ConsumerHeartbeatRequest),
+    /// ConsumerGroupDescribe: group ids of this shard.
+    ConsumerDescribe(Vec<Arc<str>>),
 }
 
 /// JoinGroup.
@@ -203,11 +208,15 @@ pub struct TopicPartitions {
     pub partitions: Vec<i32>,
 }
 
-/// OffsetFetch for one group. Member id and epoch (v9+) matter to KIP-848 groups only.
+/// OffsetFetch for one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Group id; may be empty, as in Kafka.
     pub group: Arc<str>,
+    /// v9+, consumer groups only: who asks; `None` if an administrator does.
+    pub member_id: Option<Arc<str>>,
+    /// v9+, consumer groups only: its epoch, else −1.
+    pub member_epoch: i32,
     /// `None` for everything the group has committed (v2+).
     pub topics: Option<Vec<TopicPartitions>>,
     /// v7+: refuse offsets with a transaction pending instead of answering the older ones.
@@ -241,6 +250,31 @@ pub struct SeekRequest {
     pub group: Arc<str>,
     /// Where to go.
     pub topics: Vec<CommitTopic>,
+}
+
+/// ConsumerGroupHeartbeat. `None` means unchanged since the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerHeartbeatRequest {
+    /// Group id.
+    pub group: Arc<str>,
+    /// The id the member made for itself; empty only in v0, to be given one.
+    pub member_id: Arc<str>,
+    /// 0 joins, −1 leaves, −2 leaves and comes back.
+    pub member_epoch: i32,
+    /// Instance id of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// Where it stands.
+    pub rack_id: Option<Arc<str>>,
+    /// Milliseconds; −1 for unchanged.
+    pub rebalance_timeout_ms: i32,
+    /// Topics it names.
+    pub topics: Option<Vec<Arc<str>>>,
+    /// v1+: pattern of further topics; empty for none.
+    pub pattern: Option<Arc<str>>,
+    /// The assignor it asks for.
+    pub assignor: Option<Arc<str>>,
+    /// The partitions it has.
+    pub owned: Option<Partitions>,
 }
 
 impl GroupRequest {
@@ -303,6 +337,15 @@ impl GroupRequest {
                 groups: Vec::new(),
             }),
             GroupRequest::Seek(seek) => GroupResponse::Seek(commit_results(&seek.topics, error)),
+            GroupRequest::ConsumerHeartbeat(_) => {
+                GroupResponse::ConsumerHeartbeat(ConsumerHeartbeatResponse::refused(error, None))
+            }
+            GroupRequest::ConsumerDescribe(groups) => GroupResponse::ConsumerDescribe(
+                groups
+                    .iter()
+                    .map(|group| DescribedConsumerGroup::refused(group, error, None))
+                    .collect(),
+            ),
         };
         response.shaped(version)
     }

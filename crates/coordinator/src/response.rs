@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::ErrorCode;
+use wire::ids::TopicId;
 
 use crate::request::CommitTopic;
 
@@ -29,6 +30,8 @@ pub enum GroupResponse {
     Delete(Vec<(Arc<str>, ErrorCode)>),
     List(ListedGroups),
     Seek(Vec<CommittedTopic>),
+    ConsumerHeartbeat(ConsumerHeartbeatResponse),
+    ConsumerDescribe(Vec<DescribedConsumerGroup>),
 }
 
 /// Answer to JoinGroup.
@@ -212,8 +215,84 @@ pub struct ListedGroup {
     pub protocol_type: Arc<str>,
     /// v4+: name of the state.
     pub state: &'static str,
-    /// v5+: name of the type; `classic` always.
+    /// v5+: name of the type, `classic` or `consumer`.
     pub group_type: &'static str,
+}
+
+/// Answer to ConsumerGroupHeartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerHeartbeatResponse {
+    /// Result.
+    pub error: ErrorCode,
+    /// Words for the error.
+    pub message: Option<Arc<str>>,
+    /// The member's id; `None` with an error.
+    pub member_id: Option<Arc<str>>,
+    /// Its epoch.
+    pub member_epoch: i32,
+    /// When to report next, milliseconds.
+    pub heartbeat_interval_ms: i32,
+    /// What it has from now on; `None` if that has not changed.
+    pub assignment: Option<Vec<(TopicId, Vec<i32>)>>,
+}
+
+/// A group as ConsumerGroupDescribe shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumerGroup {
+    /// Group id.
+    pub group: Arc<str>,
+    /// Result.
+    pub error: ErrorCode,
+    /// Words for the error.
+    pub message: Option<Arc<str>>,
+    /// `Empty`, `Assigning`, `Reconciling` or `Stable`.
+    pub state: &'static str,
+    /// The group's epoch.
+    pub epoch: i32,
+    /// The epoch of its target.
+    pub target_epoch: i32,
+    /// The assignor.
+    pub assignor: &'static str,
+    /// The members.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member of a [`DescribedConsumerGroup`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumer {
+    /// Member id.
+    pub member_id: Arc<str>,
+    /// Instance id of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// Where it stands.
+    pub rack_id: Option<Arc<str>>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// Client id.
+    pub client_id: Arc<str>,
+    /// Address: `/127.0.0.1`.
+    pub client_host: Arc<str>,
+    /// Topics it names.
+    pub topics: Vec<Arc<str>>,
+    /// Its pattern; empty for none.
+    pub pattern: Arc<str>,
+    /// What it has, or must still give up; topics that exist.
+    pub assignment: Vec<DescribedTopic>,
+    /// What it shall have; topics that exist.
+    pub target: Vec<DescribedTopic>,
+    /// v1+: whether it speaks the classic protocol.
+    pub is_classic: bool,
+}
+
+/// Partitions of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedTopic {
+    /// Topic id.
+    pub id: TopicId,
+    /// Topic name.
+    pub name: Arc<str>,
+    /// Partition numbers.
+    pub partitions: Vec<i32>,
 }
 
 /// What a failed append of group records means to a client, as Kafka maps it.
@@ -284,6 +363,15 @@ impl GroupResponse {
                 groups: Vec::new(),
             }),
             GroupResponse::Seek(topics) => GroupResponse::Seek(overwrite(topics, error)),
+            GroupResponse::ConsumerHeartbeat(_) => {
+                GroupResponse::ConsumerHeartbeat(ConsumerHeartbeatResponse::refused(error, None))
+            }
+            GroupResponse::ConsumerDescribe(groups) => GroupResponse::ConsumerDescribe(
+                groups
+                    .into_iter()
+                    .map(|group| DescribedConsumerGroup::refused(&group.group, error, None))
+                    .collect(),
+            ),
         }
     }
 
@@ -346,6 +434,34 @@ impl JoinResponse {
             leader: Arc::from(""),
             skip_assignment: false,
             member_id,
+            members: Vec::new(),
+        }
+    }
+}
+
+impl ConsumerHeartbeatResponse {
+    pub(crate) fn refused(error: ErrorCode, message: Option<Arc<str>>) -> Self {
+        ConsumerHeartbeatResponse {
+            error,
+            message,
+            member_id: None,
+            member_epoch: 0,
+            heartbeat_interval_ms: 0,
+            assignment: None,
+        }
+    }
+}
+
+impl DescribedConsumerGroup {
+    pub(crate) fn refused(group: &Arc<str>, error: ErrorCode, message: Option<Arc<str>>) -> Self {
+        DescribedConsumerGroup {
+            group: group.clone(),
+            error,
+            message,
+            state: "",
+            epoch: 0,
+            target_epoch: 0,
+            assignor: "",
             members: Vec::new(),
         }
     }

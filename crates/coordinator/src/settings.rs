@@ -1,5 +1,83 @@
 //! The broker settings groups obey, and the limits that bound their memory.
 
+use crate::consumer::assignor::Assignor;
+
+/// Which way online migration between the protocols goes (`group.consumer.migration.policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// Neither way.
+    Disabled,
+    /// Classic groups become consumer groups.
+    Upgrade,
+    /// Consumer groups become classic groups.
+    Downgrade,
+    /// Both ways.
+    Bidirectional,
+}
+
+impl Migration {
+    /// By the name Kafka gives it, in any case; `None` for any other.
+    pub fn by_name(name: &str) -> Option<Migration> {
+        let all = [
+            ("disabled", Migration::Disabled),
+            ("upgrade", Migration::Upgrade),
+            ("downgrade", Migration::Downgrade),
+            ("bidirectional", Migration::Bidirectional),
+        ];
+        all.into_iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, policy)| policy)
+    }
+
+    pub(crate) fn upgrades(self) -> bool {
+        matches!(self, Migration::Upgrade | Migration::Bidirectional)
+    }
+
+    pub(crate) fn downgrades(self) -> bool {
+        matches!(self, Migration::Downgrade | Migration::Bidirectional)
+    }
+}
+
+/// Settings of consumer groups (KIP-848); the defaults are Kafka 4.3's unless a line says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// `group.consumer.session.timeout.ms`.
+    pub session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`.
+    pub assignment_interval_ms: i32,
+    /// `group.consumer.max.size`. Kafka's default is no limit; ours is 10,000, as for classic
+    /// groups. Beyond: GROUP_MAX_SIZE_REACHED.
+    pub size_max: usize,
+    /// `group.consumer.assignors`, the default one first.
+    pub assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`.
+    pub migration: Migration,
+    /// `group.consumer.regex.refresh.interval.ms`.
+    pub pattern_refresh_interval_ms: i32,
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        ConsumerSettings {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 1_000,
+            size_max: 10_000,
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration: Migration::Bidirectional,
+            pattern_refresh_interval_ms: 600_000,
+        }
+    }
+}
+
+impl ConsumerSettings {
+    pub(crate) fn supports(&self, assignor: &str) -> bool {
+        self.assignors.iter().any(|known| known.name() == assignor)
+    }
+}
+
 /// Settings of one shard; the defaults are Kafka's unless a line says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -31,6 +109,8 @@ pub struct Settings {
     /// Bytes of one group's metadata record. A generation that does not fit is refused with
     /// UNKNOWN_SERVER_ERROR, as Kafka does for a record too large, and the group rebalances.
     pub group_record_bytes_max: usize,
+    /// Those of consumer groups.
+    pub consumer: ConsumerSettings,
 }
 
 impl Default for Settings {
@@ -49,6 +129,7 @@ impl Default for Settings {
             group_metadata_bytes_max: 16 << 20,
             // A little under Kafka's max.message.bytes (1,048,588), which counts the batch around it.
             group_record_bytes_max: 1_048_576 - 256,
+            consumer: ConsumerSettings::default(),
         }
     }
 }
@@ -63,6 +144,13 @@ pub(crate) const MEMBER_METADATA_BYTES_MAX: usize = 1_048_576;
 /// Strings in Kafka's records have a 2-byte signed length. Longer ids: INVALID_GROUP_ID or
 /// INVALID_REQUEST, before anything is stored.
 pub(crate) const STRING_BYTES_MAX: usize = 32_767;
+
+/// Different patterns of one consumer group; each is looked up in all topics. Beyond:
+/// POLICY_VIOLATION.
+pub(crate) const CONSUMER_PATTERNS_MAX: usize = 1_000;
+
+/// Topics one member of a consumer group may name. Beyond: INVALID_REQUEST.
+pub(crate) const CONSUMER_TOPICS_MAX: usize = 100_000;
 
 /// Bytes of a client id that become part of a member id; the rest is cut off, for a member id must
 /// itself fit a string.

@@ -19,6 +19,13 @@ use std::sync::Arc;
 
 use wire::ErrorCode;
 
+use crate::cluster::{Cluster, Nothing};
+use crate::consumer::ConsumerGroup;
+use crate::consumer::assignor::Assignor;
+use crate::consumer::heartbeat::{self, Refusal};
+use crate::consumer::leave::not_of_consumers;
+use crate::consumer::record::ConsumerKey;
+use crate::consumer::view;
 use crate::group::{Committed, Group, Offsets, State};
 use crate::member::Waiter;
 use crate::offset::{self, Pending};
@@ -26,9 +33,12 @@ use crate::rebalance::Stage;
 use crate::record::{
     Corrupt, GroupImage, Key, Record, decode_group_value, decode_key, decode_offset_value,
 };
-use crate::request::{Caller, GroupRequest, JoinRequest, Token};
-use crate::response::{GroupResponse, JoinResponse, ListedGroups, SyncResponse, append_error};
-use crate::settings::{STRING_BYTES_MAX, Settings};
+use crate::request::{Caller, ConsumerHeartbeatRequest, GroupRequest, JoinRequest, Token};
+use crate::response::{
+    ConsumerHeartbeatResponse, GroupResponse, JoinResponse, ListedGroups, SyncResponse,
+    append_error,
+};
+use crate::settings::{CONSUMER_TOPICS_MAX, STRING_BYTES_MAX, Settings};
 use crate::time::{Alarm, Alarms, Instant, Now};
 use crate::{admin, membership};
 
@@ -101,10 +111,13 @@ pub struct Counts {
     pub skipped_records: u64,
 }
 
+/// What a restart keeps of a group.
+type Kept = (Option<GroupImage>, Offsets, Option<Box<ConsumerGroup>>);
+
 /// What a restart keeps of a shard: a function of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persistent {
-    groups: BTreeMap<Arc<str>, (Option<GroupImage>, Offsets)>,
+    groups: BTreeMap<Arc<str>, Kept>,
     pending: Pending,
 }
 
@@ -113,6 +126,8 @@ pub struct Persistent {
 #[derive(Debug)]
 pub struct Shard {
     settings: Settings,
+    /// As the host last showed it.
+    cluster: Arc<dyn Cluster>,
     loading: bool,
     groups: BTreeMap<Arc<str>, Group>,
     pending: Pending,
@@ -128,6 +143,7 @@ impl Shard {
     pub fn new(settings: Settings) -> Shard {
         Shard {
             settings,
+            cluster: Arc::new(Nothing),
             loading: true,
             groups: BTreeMap::new(),
             pending: Pending::default(),
@@ -135,6 +151,12 @@ impl Shard {
             cleanup_after: None,
             skipped_records: 0,
         }
+    }
+
+    /// The cluster as it is from now on. The host calls this before any other call whenever the
+    /// metadata has changed; a shard never told knows of no topic.
+    pub fn follow(&mut self, cluster: Arc<dyn Cluster>) {
+        self.cluster = cluster;
     }
 
     /// The log has been applied to its end: members come back to life, each with a full session
@@ -148,15 +170,21 @@ impl Shard {
             groups,
             alarms,
             settings,
+            cluster,
             ..
         } = self;
         let mut stage = Stage {
             now,
             settings,
+            cluster: &**cluster,
             alarms,
             effects: &mut effects,
         };
         for group in groups.values_mut() {
+            if let Some(consumer) = &group.consumer {
+                consumer.loaded(&mut stage);
+                continue;
+            }
             group.restore();
             let members: Vec<Arc<str>> = group.members.keys().cloned().collect();
             for member in &members {
@@ -215,18 +243,23 @@ impl Shard {
             pending,
             alarms,
             settings,
+            cluster,
             ..
         } = self;
         let mut stage = Stage {
             now,
             settings,
+            cluster: &**cluster,
             alarms,
             effects: &mut effects,
         };
         let answer = match &request {
             GroupRequest::Join(_) => return effects,
             GroupRequest::Sync(sync) => {
-                let Some(group) = groups.get_mut(&sync.group) else {
+                let found = groups.get_mut(&sync.group);
+                let Some(group) =
+                    found.filter(|group| group.consumer.is_none() || !group.is_empty())
+                else {
                     let error = unknown_or_invalid(&sync.group);
                     stage.answer(waiter, GroupResponse::Sync(SyncResponse::refused(error)));
                     return effects;
@@ -234,16 +267,26 @@ impl Shard {
                 let GroupRequest::Sync(sync) = request else {
                     return effects;
                 };
-                group.sync(&mut stage, caller, waiter, sync);
+                if group.consumer.is_some() {
+                    group.consumer_sync(&mut stage, caller, waiter, &sync);
+                } else {
+                    group.sync(&mut stage, caller, waiter, sync);
+                }
                 return effects;
             }
             GroupRequest::Heartbeat(heartbeat) => Ok(GroupResponse::Heartbeat(
                 match groups.get_mut(&heartbeat.group) {
+                    Some(group) if group.consumer.is_some() => {
+                        group.consumer_classic_heartbeat(&mut stage, heartbeat)
+                    }
                     Some(group) => group.heartbeat(&mut stage, heartbeat),
                     None => unknown_or_invalid(&heartbeat.group),
                 },
             )),
             GroupRequest::Leave(leave) => match groups.get_mut(&leave.group) {
+                Some(group) if group.consumer.is_some() => Ok(GroupResponse::Leave(
+                    group.consumer_group_leave(&mut stage, leave),
+                )),
                 Some(group) => Ok(GroupResponse::Leave(group.leave(&mut stage, leave))),
                 None => Err(unknown_or_invalid(&leave.group)),
             },
@@ -284,7 +327,7 @@ impl Shard {
                     .map(|id| {
                         (
                             id.clone(),
-                            admin::delete(id, groups.get(id), pending, stage.effects),
+                            admin::delete(groups.get(id), pending, stage.effects),
                         )
                     })
                     .collect(),
@@ -296,6 +339,23 @@ impl Shard {
             GroupRequest::Seek(seek) => {
                 let group = groups.get_mut(&seek.group);
                 Ok(GroupResponse::Seek(offset::seek(group, &mut stage, seek)))
+            }
+            GroupRequest::ConsumerHeartbeat(heartbeat) => {
+                let response = consumer_heartbeat(groups, &mut stage, caller, heartbeat);
+                Ok(GroupResponse::ConsumerHeartbeat(response.unwrap_or_else(
+                    |Refusal { error, message }| {
+                        ConsumerHeartbeatResponse::refused(error, Some(Arc::from(message)))
+                    },
+                )))
+            }
+            GroupRequest::ConsumerDescribe(ids) => {
+                let default = stage.settings.consumer.assignors.first();
+                let default = default.copied().unwrap_or(Assignor::Uniform);
+                Ok(GroupResponse::ConsumerDescribe(
+                    ids.iter()
+                        .map(|id| view::describe(id, groups.get(id), stage.cluster, default))
+                        .collect(),
+                ))
             }
         };
         match answer {
@@ -323,11 +383,13 @@ impl Shard {
             groups,
             alarms,
             settings,
+            cluster,
             ..
         } = self;
         let mut stage = Stage {
             now,
             settings,
+            cluster: &**cluster,
             alarms,
             effects,
         };
@@ -335,11 +397,34 @@ impl Shard {
         if let Some(error) = refusal {
             let refused = JoinResponse::refused(error, join.member_id.clone());
             stage.answer(waiter, GroupResponse::Join(refused));
-        } else if let Some(group) = groups.get_mut(&join.group) {
-            group.join(&mut stage, caller, waiter, join);
+        } else if let Some(group) = groups.get_mut(&join.group)
+            && (group.consumer.is_none() || !group.is_empty())
+        {
+            if group.consumer.is_some() {
+                group.consumer_join(&mut stage, caller, waiter, join);
+            } else {
+                group.join(&mut stage, caller, waiter, join);
+            }
         } else if !join.member_id.is_empty() {
             let refused = JoinResponse::refused(ErrorCode::UnknownMemberId, join.member_id.clone());
             stage.answer(waiter, GroupResponse::Join(refused));
+        } else if let Some(group) = groups.get_mut(&join.group) {
+            // A consumer group that everybody has left becomes a classic one.
+            let mut forgotten = Vec::new();
+            if let Some(consumer) = &group.consumer {
+                consumer.forget(&mut forgotten);
+            }
+            group.since_ms = Some(now.wall_ms);
+            forgotten.push(Record::group(
+                &join.group,
+                &group.project(|_| bytes::Bytes::new()),
+            ));
+            group.join(&mut stage, caller, waiter, join);
+            if !group.members.is_empty() || !group.pending_join.is_empty() {
+                stage.effects.records.splice(0..0, forgotten);
+            } else {
+                group.since_ms = None;
+            }
         } else {
             let mut group = Group::new(join.group.clone());
             group.since_ms = Some(now.wall_ms);
@@ -361,6 +446,7 @@ impl Shard {
             pending,
             alarms,
             settings,
+            cluster,
             cleanup_after,
             ..
         } = self;
@@ -373,6 +459,7 @@ impl Shard {
             let mut stage = Stage {
                 now,
                 settings,
+                cluster: &**cluster,
                 alarms,
                 effects: &mut effects,
             };
@@ -389,7 +476,33 @@ impl Shard {
                 }
                 Alarm::Session(id, member) => {
                     if let Some(group) = groups.get_mut(&id) {
-                        group.session_is_up(&mut stage, &member);
+                        if group.consumer.is_some() {
+                            group.consumer_time_is_up(&mut stage, &member);
+                        } else {
+                            group.session_is_up(&mut stage, &member);
+                        }
+                    }
+                }
+                Alarm::Revocation(id, member) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        group.revocation_time_is_up(&mut stage, &member);
+                    }
+                }
+                Alarm::Rejoin(id, member) | Alarm::Resync(id, member) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        group.consumer_time_is_up(&mut stage, &member);
+                    }
+                }
+                Alarm::Patterns(id) => {
+                    if let Some(group) = groups.get_mut(&id) {
+                        let mut records = Vec::new();
+                        if let Some(consumer) = &group.consumer
+                            && !consumer.patterns.is_empty()
+                        {
+                            let seen = &mut group.seen_topics;
+                            consumer.resolve_patterns(&stage, seen, &mut records);
+                        }
+                        effects.records.append(&mut records);
                     }
                 }
                 Alarm::Cleanup => cleanup = true,
@@ -439,6 +552,7 @@ impl Shard {
     ) -> Result<(), Corrupt> {
         match (decode_key(key)?, value) {
             (Key::Unknown(_), _) => self.skipped_records += 1,
+            (Key::Consumer(key), value) => self.apply_consumer(key, value)?,
             (Key::Group { group }, Some(value)) => {
                 let image = decode_group_value(value)?;
                 self.group_entry(group).adopt(image);
@@ -563,7 +677,7 @@ impl Shard {
     pub fn counts(&self) -> Counts {
         Counts {
             groups: self.groups.len(),
-            members: self.groups.values().map(|group| group.members.len()).sum(),
+            members: self.groups.values().map(Group::member_count).sum(),
             offsets: self.groups.values().map(Group::offset_count).sum(),
             skipped_records: self.skipped_records,
         }
@@ -574,7 +688,14 @@ impl Shard {
         let groups = self
             .groups
             .iter()
-            .map(|(id, group)| (id.clone(), (group.image.clone(), group.offsets.clone())))
+            .map(|(id, group)| {
+                let kept = (
+                    group.image.clone(),
+                    group.offsets.clone(),
+                    group.consumer.clone(),
+                );
+                (id.clone(), kept)
+            })
             .collect();
         Persistent {
             groups,
@@ -588,6 +709,41 @@ impl Shard {
             .or_insert_with(|| Group::new(id))
     }
 
+    fn apply_consumer(&mut self, key: ConsumerKey, value: Option<&[u8]>) -> Result<(), Corrupt> {
+        let id = key.group().clone();
+        let known = self.groups.get_mut(&id);
+        let Some(value) = value else {
+            // A tombstone for what is not there founds nothing.
+            let Some(group) = known else { return Ok(()) };
+            if !matches!(key, ConsumerKey::Epoch { .. }) {
+                return match &mut group.consumer {
+                    Some(consumer) => consumer.apply(key, None),
+                    None => Ok(()),
+                };
+            }
+            group.consumer = None;
+            group.seen_topics = None;
+            if group.is_hollow() {
+                self.groups.remove(&id);
+            }
+            return Ok(());
+        };
+        if let Some(Group {
+            consumer: Some(consumer),
+            ..
+        }) = known
+        {
+            return consumer.apply(key, Some(value));
+        }
+        let mut consumer = ConsumerGroup::new(id.clone());
+        consumer.apply(key, Some(value))?;
+        let group = self.group_entry(id);
+        // Written after the classic group's tombstone, which compaction may have dropped.
+        group.image = None;
+        group.consumer = Some(Box::new(consumer));
+        Ok(())
+    }
+
     /// A group's tombstone. Offsets still there go on as those of a simple group; tombstones are only
     /// written for empty groups, so a living one is left to its members.
     fn forget_group(&mut self, id: &Arc<str>) {
@@ -595,7 +751,7 @@ impl Shard {
             return;
         };
         group.image = None;
-        if group.state != State::Empty {
+        if group.state != State::Empty || group.consumer.is_some() {
             return;
         }
         for member in &group.pending_join {
@@ -616,11 +772,69 @@ impl Shard {
             GroupRequest::Commit(commit) if commit.generation < 0 => &commit.group,
             GroupRequest::TxnCommit(commit) if commit.generation < 0 => &commit.group,
             GroupRequest::Seek(seek) => &seek.group,
+            GroupRequest::ConsumerHeartbeat(heartbeat) if heartbeat.member_epoch == 0 => {
+                &heartbeat.group
+            }
             _ => return None,
         };
         let full = self.groups.len() >= self.settings.groups_max;
         (full && !self.groups.contains_key(founded)).then_some(ErrorCode::PolicyViolation)
     }
+}
+
+/// ConsumerGroupHeartbeat may found a group, or make a classic one a consumer group. // rules N1, N7
+fn consumer_heartbeat(
+    groups: &mut BTreeMap<Arc<str>, Group>,
+    stage: &mut Stage,
+    caller: &Caller,
+    request: &ConsumerHeartbeatRequest,
+) -> Result<ConsumerHeartbeatResponse, Refusal> {
+    heartbeat::check(stage.settings, caller.version, request)?;
+    let id = &request.group;
+    let joins = request.member_epoch == 0;
+    let known = groups.get_mut(id);
+    if request.member_epoch < 0 {
+        return match known {
+            Some(group) => group.consumer_leave(stage, request),
+            None => Err(Refusal::new(
+                ErrorCode::GroupIdNotFound,
+                format!("Group {id} not found."),
+            )),
+        };
+    }
+    let mut records = Vec::new();
+    let Some(group) = known else {
+        if !joins {
+            return Err(Refusal::new(
+                ErrorCode::GroupIdNotFound,
+                format!("Consumer group {id} not found."),
+            ));
+        }
+        let founded = ConsumerGroup::new(id.clone());
+        let response = founded.heartbeat(stage, caller, request, &mut None, &mut records)?;
+        stage.effects.records.append(&mut records);
+        return Ok(response);
+    };
+    let mut seen = group.seen_topics;
+    let response = if let Some(consumer) = &group.consumer {
+        consumer.heartbeat(stage, caller, request, &mut seen, &mut records)?
+    } else if !joins {
+        return Err(not_of_consumers(id));
+    } else if group.is_empty() {
+        records.push(Record::group_tombstone(id));
+        let founded = ConsumerGroup::new(id.clone());
+        founded.heartbeat(stage, caller, request, &mut seen, &mut records)?
+    } else {
+        let converted = group.as_consumer_group(stage.cluster, stage.settings)?;
+        records.push(Record::group_tombstone(id));
+        converted.founding_records(&mut records);
+        let response = converted.heartbeat(stage, caller, request, &mut seen, &mut records)?;
+        group.leave_classic(stage);
+        response
+    };
+    group.seen_topics = seen;
+    stage.effects.records.append(&mut records);
+    Ok(response)
 }
 
 /// What the membership APIs say to a group that is not there.
@@ -654,6 +868,20 @@ fn check_strings(caller: &Caller, request: &GroupRequest) -> Option<ErrorCode> {
             &seek.group,
             seek.topics.iter().any(|topic| long(&topic.name)),
         ),
+        GroupRequest::ConsumerHeartbeat(heartbeat) => {
+            let named = [
+                &heartbeat.instance_id,
+                &heartbeat.rack_id,
+                &heartbeat.pattern,
+                &heartbeat.assignor,
+            ];
+            let named = named.into_iter().flatten().any(long) || long(&heartbeat.member_id);
+            let caller = long(&caller.client_id) || long(&caller.client_host);
+            let topics = heartbeat.topics.iter().flatten();
+            let crowded = topics.clone().count() > CONSUMER_TOPICS_MAX;
+            let topics = topics.clone().any(long);
+            (&heartbeat.group, named || caller || topics || crowded)
+        }
         _ => return None,
     };
     if long(group) {

@@ -132,7 +132,7 @@ fn keys_of_other_group_types_are_skipped_and_counted() {
         offset: 0,
         producer_id: None,
     };
-    for kind in [3u8, 8, 15] {
+    for kind in [10u8, 15, 17] {
         shard
             .apply(origin, &[0, kind, 0, 1, b'g'], Some(&[0, 0]))
             .expect("skipped");
@@ -247,6 +247,8 @@ fn a_consumer_joins_syncs_and_commits() {
     let fetch = FetchRequest {
         group: Arc::from("g"),
         topics: None,
+        member_id: None,
+        member_epoch: -1,
         require_stable: false,
     };
     let effects = shard.handle(now, Token(5), &call(9, 0), GroupRequest::Fetch(fetch));

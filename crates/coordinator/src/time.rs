@@ -33,6 +33,14 @@ pub(crate) enum Alarm {
     Sync(Arc<str>),
     /// A member, joined or pending, has been silent for too long: group, member.
     Session(Arc<str>, Arc<str>),
+    /// A member of a consumer group should have given partitions up: group, member.
+    Revocation(Arc<str>, Arc<str>),
+    /// A classic member of a consumer group should have joined again: group, member.
+    Rejoin(Arc<str>, Arc<str>),
+    /// A classic member of a consumer group should have asked for its assignment: group, member.
+    Resync(Arc<str>, Arc<str>),
+    /// The patterns of a consumer group want looking at.
+    Patterns(Arc<str>),
     /// Expired offsets and abandoned groups are looked for.
     Cleanup,
 }
@@ -55,6 +63,10 @@ impl Alarms {
         if let Some((alarm, at)) = self.by_name.remove_entry(alarm) {
             self.by_time.remove(&(at, alarm));
         }
+    }
+
+    pub(crate) fn is_set(&self, alarm: &Alarm) -> bool {
+        self.by_name.contains_key(alarm)
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

@@ -329,6 +329,8 @@ impl Teller {
                 let request = FetchRequest {
                     group,
                     topics: (!plain.contains(&"all")).then_some(partitions),
+                    member_id: None,
+                    member_epoch: -1,
                     require_stable: plain.contains(&"stable"),
                 };
                 self.ask("", "fetch", version(9), GroupRequest::Fetch(request));
@@ -563,6 +565,10 @@ fn told_record(record: &Record) -> String {
             }
             told
         }
+        (Key::Consumer(key), value) => {
+            let gone = if value.is_none() { " gone" } else { "" };
+            format!("{key:?}{gone}")
+        }
         (Key::Unknown(kind), _) => format!("unknown {kind}"),
     }
 }
@@ -586,6 +592,9 @@ fn told_topics(topics: &[CommittedTopic]) -> String {
 
 fn told_response(response: &GroupResponse) -> String {
     match response {
+        GroupResponse::ConsumerHeartbeat(_) | GroupResponse::ConsumerDescribe(_) => {
+            format!("{response:?}")
+        }
         GroupResponse::Join(join) if join.error.is_error() => {
             format!("{} {}", join.error.name(), short(&join.member_id))
                 .trim_end()

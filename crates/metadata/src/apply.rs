@@ -41,8 +41,15 @@ pub fn apply(image: &mut Image, offset: MetadataOffset, proposed: Proposed) -> (
         "commands are applied in order"
     );
     image.offset = offset;
+    let partitions_before = image.partition_count;
     let mut delta = Delta::default();
     let answer = decide(image, proposed, &mut delta).unwrap_or_else(Answer::Refused);
+    if !delta.topics_created.is_empty()
+        || !delta.topics_deleted.is_empty()
+        || image.partition_count != partitions_before
+    {
+        image.topics_version = offset;
+    }
     debug_assert!(
         delta.is_empty() || !matches!(answer, Answer::Refused(_)),
         "refused, yet changed"

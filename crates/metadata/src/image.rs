@@ -134,6 +134,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for ConfigMap {
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub(crate) offset: MetadataOffset,
+    pub(crate) topics_version: MetadataOffset,
     pub(crate) cluster_id: Option<Arc<str>>,
     pub(crate) topics: Shelf<TopicId, Arc<Topic>>,
     pub(crate) names: Shelf<Arc<str>, TopicId>,
@@ -150,6 +151,13 @@ impl Image {
     /// The last command it holds.
     pub fn offset(&self) -> MetadataOffset {
         self.offset
+    }
+
+    /// The last command that created, deleted or enlarged a topic. After a snapshot was restored it
+    /// is the snapshot's own offset, so it only tells whether two images of one node's life can
+    /// differ in their topics.
+    pub fn topics_version(&self) -> MetadataOffset {
+        self.topics_version
     }
 
     /// The cluster's id, once the first start has named it.

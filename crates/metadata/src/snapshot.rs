@@ -86,8 +86,10 @@ pub fn restore(bytes: &[u8]) -> Result<Image, Corrupt> {
 }
 
 fn read_image(input: &mut Reader<'_>) -> Result<Image, CursorError> {
+    let offset = MetadataOffset(input.u64_le()?);
     let mut image = Image {
-        offset: MetadataOffset(input.u64_le()?),
+        offset,
+        topics_version: offset,
         producer_id_next: input.i64_le()?,
         cluster_id: read_option(input)?.map(Arc::from),
         ..Image::default()

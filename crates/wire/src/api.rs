@@ -112,6 +112,10 @@ apis! {
     OffsetDelete = 47, 0..=0, flex None;
     /// Brokers and controller of the cluster.
     DescribeCluster = 60, 0..=2, flex Some(0);
+    /// Join, stay in or leave a consumer group (KIP-848).
+    ConsumerGroupHeartbeat = 68, 0..=1, flex Some(0);
+    /// Members and state of consumer groups.
+    ConsumerGroupDescribe = 69, 0..=1, flex Some(0);
     /// Partitions of topics, in pages.
     DescribeTopicPartitions = 75, 0..=0, flex Some(0);
 }

@@ -194,6 +194,9 @@ messages! {
     incremental_alter_configs: IncrementalAlterConfigs, incremental_alter_configs_request::IncrementalAlterConfigsRequestData, incremental_alter_configs_response::IncrementalAlterConfigsResponseData;
     offset_delete: OffsetDelete, offset_delete_request::OffsetDeleteRequestData, offset_delete_response::OffsetDeleteResponseData;
     describe_cluster: DescribeCluster, describe_cluster_request::DescribeClusterRequestData, describe_cluster_response::DescribeClusterResponseData;
+    #[expect(ambiguous_glob_reexports, reason = "both ends have TopicPartitions: see HeartbeatTopicPartitions")]
+    consumer_group_heartbeat: ConsumerGroupHeartbeat, consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequestData, consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponseData;
+    consumer_group_describe: ConsumerGroupDescribe, consumer_group_describe_request::ConsumerGroupDescribeRequestData, consumer_group_describe_response::ConsumerGroupDescribeResponseData;
     #[expect(ambiguous_glob_reexports, reason = "both ends have a Cursor: see RequestCursor")]
     describe_topic_partitions: DescribeTopicPartitions, describe_topic_partitions_request::DescribeTopicPartitionsRequestData, describe_topic_partitions_response::DescribeTopicPartitionsResponseData;
 }
@@ -201,6 +204,11 @@ messages! {
 /// Two structs called `Cursor` meet in DescribeTopicPartitions; these names tell them apart.
 pub use kacrab_protocol::generated::describe_topic_partitions_request::Cursor as RequestCursor;
 pub use kacrab_protocol::generated::describe_topic_partitions_response::Cursor as ResponseCursor;
+
+/// The partitions a consumer group's member says it has.
+pub use kacrab_protocol::generated::consumer_group_heartbeat_request::TopicPartitions as OwnedTopicPartitions;
+/// The partitions of a heartbeat's answer; those of its request are another struct.
+pub use kacrab_protocol::generated::consumer_group_heartbeat_response::TopicPartitions as HeartbeatTopicPartitions;
 
 /// Reads the body of a request at this version.
 ///

@@ -86,6 +86,8 @@ fn every_advertised_version_is_answered_at_that_version() {
                     DescribeCluster => describe_cluster,
                     DeleteRecords => delete_records,
                     DescribeLogDirs => describe_log_dirs,
+                    ConsumerGroupHeartbeat => consumer_group_heartbeat,
+                    ConsumerGroupDescribe => consumer_group_describe,
                     DescribeTopicPartitions => describe_topic_partitions,
                 );
             }

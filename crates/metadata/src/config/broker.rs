@@ -192,11 +192,20 @@ pub static BROKER: &[Key] = &[
     .unit(Unit::Bytes)
     .check(Check::AtLeast(1_024)),
     Key::new(
+        "group.consumer.assignment.interval.ms",
+        Kind::Int,
+        "1000",
+        "The least time between two assignments of a consumer group.",
+    )
+    .unit(Unit::Millis)
+    .check(Check::AtLeast(0)),
+    Key::new(
         "group.consumer.assignors",
         Kind::List,
         "uniform,range",
         "The assignors a consumer group may ask for, the first by default.",
-    ),
+    )
+    .check(Check::EachOf(&["uniform", "range"])),
     Key::new(
         "group.consumer.heartbeat.interval.ms",
         Kind::Int,
@@ -205,6 +214,14 @@ pub static BROKER: &[Key] = &[
     )
     .unit(Unit::Millis)
     .check(Check::AtLeast(1)),
+    Key::new(
+        "group.consumer.max.assignment.interval.ms",
+        Kind::Int,
+        "15000",
+        "The largest value of consumer.assignment.interval.ms.",
+    )
+    .unit(Unit::Millis)
+    .check(Check::AtLeast(0)),
     Key::new(
         "group.consumer.max.heartbeat.interval.ms",
         Kind::Int,
@@ -228,6 +245,26 @@ pub static BROKER: &[Key] = &[
         "How many members a consumer group may have.",
     )
     .check(Check::AtLeast(1)),
+    Key::new(
+        "group.consumer.migration.policy",
+        Kind::Text,
+        "bidirectional",
+        "Whether groups change online between the classic and the consumer protocol.",
+    )
+    .check(Check::OneOf(&[
+        "disabled",
+        "upgrade",
+        "downgrade",
+        "bidirectional",
+    ])),
+    Key::new(
+        "group.consumer.min.assignment.interval.ms",
+        Kind::Int,
+        "0",
+        "The smallest value of consumer.assignment.interval.ms.",
+    )
+    .unit(Unit::Millis)
+    .check(Check::AtLeast(0)),
     Key::new(
         "group.consumer.min.heartbeat.interval.ms",
         Kind::Int,

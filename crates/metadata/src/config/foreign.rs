@@ -128,26 +128,6 @@ pub static FOREIGN: &[Key] = &[
         Kind::Boolean,
         Some("false"),
     ),
-    foreign(
-        "group.consumer.assignment.interval.ms",
-        Kind::Int,
-        Some("1000"),
-    ),
-    foreign(
-        "group.consumer.max.assignment.interval.ms",
-        Kind::Int,
-        Some("15000"),
-    ),
-    foreign(
-        "group.consumer.migration.policy",
-        Kind::Text,
-        Some("bidirectional"),
-    ),
-    foreign(
-        "group.consumer.min.assignment.interval.ms",
-        Kind::Int,
-        Some("0"),
-    ),
     foreign("group.coordinator.append.linger.ms", Kind::Int, Some("-1")),
     foreign("group.coordinator.background.threads", Kind::Int, Some("2")),
     foreign(

@@ -25,9 +25,6 @@ pub static GROUP: &[Key] = &[
     .unit(Unit::Millis)
     .check(Check::AtLeast(0))
     .dynamic()
-    .effect(Effect::Accepted(
-        "a group is assigned when its membership changes",
-    ))
     .aliases(alias!("group.consumer.assignment.interval.ms")),
     Key::new(
         "consumer.heartbeat.interval.ms",

@@ -42,6 +42,10 @@ macro_rules! each_api {
                 IncrementalAlterConfigsResponse;
             OffsetDelete offset_delete OffsetDeleteRequest OffsetDeleteResponse;
             DescribeCluster describe_cluster DescribeClusterRequest DescribeClusterResponse;
+            ConsumerGroupHeartbeat consumer_group_heartbeat ConsumerGroupHeartbeatRequest
+                ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest
+                ConsumerGroupDescribeResponse;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest
                 DescribeTopicPartitionsResponse;
         }
