@@ -1,5 +1,6 @@
 //! The client libraries: one program per language under `clients/`, each telling the same six stories
-//! and printing a JSON line for each.
+//! and printing a JSON line for each. Those that know groups assigned by the broker (KIP-848) tell the
+//! stories of groups by that protocol too.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -10,25 +11,34 @@ use crate::program::{self, Failure, Outcome, home, sources, tail};
 use crate::run::{Stage, Suite, Teller};
 
 const STORIES: &[&str] = &["topic", "codecs", "group", "resume", "offsets", "configs"];
-/// For all six together; each has its own, shorter limits inside.
+/// By the protocol of KIP-848, for clients that speak both.
+const BOTH: &[&str] = &["group", "resume", "migrate"];
+/// The same with what only the newest Java client can do and see.
+const JAVA_848: &[&str] = &["group", "resume", "three", "static", "migrate", "killed"];
+/// For all of a client together; each has its own, shorter limits inside.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// The suites, one per client library.
 pub fn suites() -> Vec<Suite> {
     macro_rules! library {
         ($client:literal, $command:expr) => {
+            library!($client, $command, STORIES)
+        };
+        ($client:literal, $command:expr, $stories:expr) => {
             Suite {
                 client: $client,
-                stories: STORIES,
+                stories: $stories,
                 tell: |stage, stories, teller| tell($client, $command, stage, stories, teller),
             }
         };
     }
     vec![
         library!("confluent", || python("stories.py")),
+        library!("confluent-848", || python("stories.py"), BOTH),
         library!("kafka-python", || python("stories.py")),
         library!("aiokafka", || python("stories.py")),
         library!("java-4.3", || java("4.3.0", "Stories")),
+        library!("java-848", || java("4.3.0", "ConsumerGroups"), JAVA_848),
         library!("java-2.8", || java("2.8.2", "Stories")),
         library!("kafkajs", node),
         library!("franz-go", franz),

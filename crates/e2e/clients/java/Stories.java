@@ -37,7 +37,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * <pre>Stories --broker HOST:PORT --client NAME STORY…</pre>
  *
  * The same source is compiled against each line of kafka-clients, so it uses only what 2.8 and
- * 4.3 share. It checks contents, not counts: every record once, whole, in order within its key.
+ * 4.3 share (a client whose name ends in -848 reads by the protocol of that KIP, which 2.8 has not). It checks contents, not counts: every record once, whole, in order within its key.
  */
 public final class Stories {
     static final int PARTITIONS = 6;
@@ -60,6 +60,18 @@ public final class Stories {
     }
 
     public static void main(String[] arguments) {
+        Map<String, Story> all = new LinkedHashMap<>();
+        all.put("topic", Stories::topic);
+        all.put("codecs", Stories::codecs);
+        all.put("group", Stories::group);
+        all.put("resume", Stories::resume);
+        all.put("offsets", Stories::offsets);
+        all.put("configs", Stories::configs);
+        tell(arguments, all);
+    }
+
+    /** Tells the stories that the arguments name, and ends the process. */
+    static void tell(String[] arguments, Map<String, Story> all) {
         String broker = null;
         String client = "java";
         List<String> names = new ArrayList<>();
@@ -70,13 +82,6 @@ public final class Stories {
                 default: names.add(arguments[i]);
             }
         }
-        Map<String, Story> all = new LinkedHashMap<>();
-        all.put("topic", Stories::topic);
-        all.put("codecs", Stories::codecs);
-        all.put("group", Stories::group);
-        all.put("resume", Stories::resume);
-        all.put("offsets", Stories::offsets);
-        all.put("configs", Stories::configs);
         Stories on = new Stories(broker, client);
         boolean failed = false;
         for (String name : names.isEmpty() ? all.keySet() : names) {
@@ -357,6 +362,9 @@ public final class Stories {
         properties.put("max.poll.records", "50");
         if (group != null) {
             properties.put("group.id", group);
+        }
+        if (client.endsWith("-848")) {
+            properties.put("group.protocol", "consumer");
         }
         return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }

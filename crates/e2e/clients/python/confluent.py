@@ -9,6 +9,7 @@ from stories import WAIT_S, Record
 
 
 class Client:
+    protocol = "classic"
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     def __init__(self, broker):
@@ -42,12 +43,12 @@ class Client:
         assert not left and not failures, f"{left} not delivered, failures {failures[:3]}"
 
     def read_all(self, topic, partitions, count):
-        reader = Reader(self._base, f"{topic}-all", None)
+        reader = Reader(self._base, f"{topic}-all", None, self.protocol)
         reader.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
         return reader.take(count)
 
-    def reader(self, group, topic):
-        return Reader(self._base, group, topic)
+    def reader(self, group, topic, protocol=None):
+        return Reader(self._base, group, topic, protocol or self.protocol)
 
     def committed(self, group, topic, partitions):
         consumer = Consumer({**self._base, "group.id": group})
@@ -76,10 +77,12 @@ class Client:
 
 
 class Reader:
-    def __init__(self, base, group, topic):
+    def __init__(self, base, group, topic, protocol):
+        # By the newer protocol the broker sets the session timeout, and the client refuses to.
+        session = {"session.timeout.ms": 45000} if protocol == "classic" else {}
         self._consumer = Consumer({
-            **base, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
-            "session.timeout.ms": 45000, "check.crcs": True, "enable.partition.eof": False,
+            **base, **session, "group.id": group, "group.protocol": protocol, "auto.offset.reset": "earliest",
+            "enable.auto.commit": False, "check.crcs": True, "enable.partition.eof": False,
         })
         if topic:
             self._consumer.subscribe([topic])

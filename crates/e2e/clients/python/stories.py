@@ -1,9 +1,9 @@
 """Runs the client stories with one Python client and prints one JSON line per story.
 
-    stories.py --broker HOST:PORT --client confluent|kafka-python|aiokafka STORY…
+    stories.py --broker HOST:PORT --client confluent|confluent-848|kafka-python|aiokafka STORY…
 
 The stories are written once, here, over the small surface that each client's file
-(confluent.py, kafkapython.py, aio.py) offers. They check contents, not counts: every record
+(confluent.py, confluent848.py, kafkapython.py, aio.py) offers. They check contents, not counts: every record
 once, whole, in order within its key.
 """
 
@@ -18,7 +18,7 @@ import uuid
 
 PARTITIONS = 6
 WAIT_S = 120.0  # generous: the machine may be busy; only failures take this long
-MODULES = {"confluent": "confluent", "kafka-python": "kafkapython", "aiokafka": "aio"}
+MODULES = {"confluent": "confluent", "confluent-848": "confluent848", "kafka-python": "kafkapython", "aiokafka": "aio"}
 
 
 class Record:
@@ -75,10 +75,10 @@ def check_offsets(got, what):
 class Member:
     """A group member with a thread of its own: polls, keeps what it read, commits after each poll."""
 
-    def __init__(self, client, group, topic, limit=None):
+    def __init__(self, client, group, topic, limit=None, **how):
         self.records, self.assigned, self.failure = [], frozenset(), None
         self._stop, self._limit = threading.Event(), limit
-        self._reader = client.reader(group, topic)
+        self._reader = client.reader(group, topic, **how)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -221,6 +221,48 @@ def resume(client):
     client.delete(name)
 
 
+def migrate(client):
+    """A group goes from a classic member to the broker's protocol (KIP-848) and back, and loses nothing."""
+    name = with_topic(client, "migrate")
+    id_, wanted, members = f"{name}-readers", [], []
+
+    def enters(protocol):
+        members.append(Member(client, id_, name, protocol=protocol))
+        return members[-1]
+
+    def reads(what):
+        batch = list(numbered(600, "migrate", len(wanted)))
+        client.produce(name, batch, None)
+        wanted.extend(batch)
+        wait_until(lambda: sum(len(m.records) for m in members) >= len(wanted), f"{what} to read all", members)
+
+    def share(first, second):
+        wait_until(lambda: len(first.assigned) == 3 and len(second.assigned) == 3, "two members to hold three each", members)
+        assert not first.assigned & second.assigned, "a partition has two owners"
+
+    alone = lambda member: wait_until(lambda: len(member.assigned) == PARTITIONS, "one member to hold all", members)
+    first = enters("classic")
+    alone(first)
+    reads("a classic member")
+    second = enters("consumer")
+    share(first, second)
+    reads("one of each protocol")
+    first.leave()
+    alone(second)
+    reads("a member of the new protocol")
+    third = enters("classic")
+    share(second, third)
+    reads("one of each protocol, again")
+    second.leave()
+    alone(third)
+    reads("a group that is classic again")
+    third.leave()
+    check_exact([r for m in members for r in m.records], wanted, "migrate")
+    committed = client.committed(id_, name, PARTITIONS)
+    assert sum(committed.values()) == len(wanted), f"committed {committed}"
+    client.delete(name)
+
+
 def offsets(client):
     """Earliest, latest and by-time offsets, also inside a compressed batch."""
     for codec in [None] + [c for c in client.codecs if c != "none"][:1]:
@@ -262,18 +304,18 @@ def configs(client):
     client.delete(name)
 
 
-STORIES = {f.__name__: f for f in [topic, codecs, group, resume, offsets, configs]}
+STORIES = {f.__name__: f for f in [topic, codecs, group, resume, migrate, offsets, configs]}
 
 
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--broker", required=True)
     arguments.add_argument("--client", required=True, choices=sorted(MODULES))
-    arguments.add_argument("story", nargs="*", default=[])
+    arguments.add_argument("story", nargs="+", choices=sorted(STORIES))
     given = arguments.parse_args()
     client = importlib.import_module(MODULES[given.client]).Client(given.broker)
     failed = False
-    for name in given.story or list(STORIES):
+    for name in given.story:
         started, error = time.monotonic(), None
         try:
             STORIES[name](client)
