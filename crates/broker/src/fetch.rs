@@ -1,7 +1,8 @@
 //! Fetch: ranges of log files, found by offset and sent without a copy, or a wait for them.
 //!
 //! A fetch that finds too little parks: it registers with its partitions, is woken once when one
-//! of them moves, looks again, and gives what there is when its time is over.
+//! of them moves, looks again, and gives what there is when its time is over. What a reader's
+//! session knows already is neither asked nor told again (`fetch_sessions.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use commitlog::{AdvanceWaiter, PartitionKey, ReadBound, ReadError};
 use metadata::Image;
 use wire::ErrorCode;
 use wire::ids::{LeaderEpoch, Offset, TopicId};
-use wire::messages::Text;
-use wire::messages::fetch::{FetchPartition, Request as Asked};
+use wire::messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic, Request as Asked};
 use world::Instant;
 use world::disk::FileSlice;
 
 use crate::close::CloseReason;
 use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::fetch_answer::{PartAnswer, encode, encode_failed};
+use crate::fetch_sessions::{Claim, Manner, NO_SESSION, Place};
 use crate::limits::{COPY_BYTES_MAX, REQUEST_PARTITIONS_MAX};
 use crate::outgoing::{Insert, Outgoing};
 use crate::reactor::AdvanceFlag;
@@ -36,17 +37,24 @@ pub struct Plan {
     min_bytes: u64,
     max_bytes: u64,
     bound: ReadBound,
+    manner: Manner,
 }
 
 /// One asked partition.
 pub struct Part {
-    /// Topic name; empty from version 13 on.
-    pub topic: Text,
-    /// Topic id; zero below version 13.
-    pub topic_id: TopicId,
-    /// The partition and what is wanted of it.
-    pub asked: FetchPartition,
+    /// How the request names it.
+    pub place: Place,
+    wanted: Wanted,
     replica: Result<Arc<Replica>, ErrorCode>,
+}
+
+/// What is wanted of a partition.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted {
+    current_leader_epoch: LeaderEpoch,
+    fetch_offset: Offset,
+    last_fetched_epoch: LeaderEpoch,
+    bytes_max: u64,
 }
 
 /// A fetch that waits for records.
@@ -92,15 +100,13 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     if count > REQUEST_PARTITIONS_MAX {
         return Err(request.unreadable(&"more partitions than a request may name"));
     }
-    // Sessions are never opened, so only a full fetch is known (F5 in the form of D15): epoch 0
-    // asks for a session and gets none, −1 wants none.
-    if request.version() >= 7 && asked.session_epoch > 0 {
-        let refused = encode_failed(&request, ErrorCode::FetchSessionIdNotFound)?;
-        return Ok(Reply::Now(refused));
-    }
+    let manner = match manner(context, &request, &asked) {
+        Ok(manner) => manner,
+        Err(refused) => return encode_failed(&request, NO_SESSION, refused).map(Reply::Now),
+    };
     let wait = Duration::from_millis(u64::try_from(asked.max_wait_ms).unwrap_or(0))
         .min(context.node.limits.fetch_wait_max);
-    let plan = Plan::new(context, &request, asked);
+    let plan = Plan::new(context, &request, asked, manner);
     let found = plan.look(context, request.version());
     if found.urgent || found.bytes >= plan.min_bytes || wait.is_zero() || plan.parts.is_empty() {
         let outgoing = finish(context, &request, &plan, found)?;
@@ -185,45 +191,88 @@ impl ParkedFetch {
     }
 }
 
+/// Takes the request into its session, if it has one or asks for one.
+fn manner(context: &Context, request: &Request, asked: &Asked) -> Result<Manner, ErrorCode> {
+    if request.version() < 7 || is_follower(request, asked) {
+        return Ok(Manner::Alone);
+    }
+    let claim = Claim {
+        id: asked.session_id,
+        epoch: asked.session_epoch,
+        by_id: request.version() >= 13,
+    };
+    let forgotten = asked.forgotten_topics_data.iter().flat_map(forgotten);
+    let now = context.reactor.now();
+    let sessions = &context.node.fetch_sessions;
+    sessions.take(claim, asked.topics.iter().flat_map(wanted), forgotten, now)
+}
+
+/// Whether a broker asks, to copy. Brokers copy from each other by another protocol (D16).
+fn is_follower(request: &Request, asked: &Asked) -> bool {
+    let replica_id = if request.version() >= 15 {
+        asked.replica_state.replica_id
+    } else {
+        asked.replica_id
+    };
+    replica_id >= 0
+}
+
+fn wanted(topic: &FetchTopic) -> impl Iterator<Item = (Place, Wanted)> + '_ {
+    topic.partitions.iter().map(|asked| {
+        let place = Place {
+            topic: topic.topic.clone(),
+            id: TopicId::from(topic.topic_id),
+            partition: asked.partition,
+        };
+        (place, Wanted::new(asked))
+    })
+}
+
+fn forgotten(topic: &ForgottenTopic) -> impl Iterator<Item = Place> + '_ {
+    topic.partitions.iter().map(|partition| Place {
+        topic: topic.topic.clone(),
+        id: TopicId::from(topic.topic_id),
+        partition: *partition,
+    })
+}
+
+impl Wanted {
+    fn new(asked: &FetchPartition) -> Wanted {
+        Wanted {
+            current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+            fetch_offset: Offset(asked.fetch_offset),
+            last_fetched_epoch: LeaderEpoch(asked.last_fetched_epoch),
+            bytes_max: u64::try_from(asked.partition_max_bytes).unwrap_or(0),
+        }
+    }
+}
+
 impl Plan {
-    fn new(context: &Context, request: &Request, asked: Asked) -> Plan {
+    fn new(context: &Context, request: &Request, asked: Asked, manner: Manner) -> Plan {
         let image = context.node.image();
         let version = request.version();
-        let replica_id = if version >= 15 {
-            asked.replica_state.replica_id
-        } else {
-            asked.replica_id
-        };
-        let count = asked
-            .topics
-            .iter()
-            .map(|topic| topic.partitions.len())
-            .sum();
-        let mut parts = Vec::with_capacity(count);
-        for topic in asked.topics {
-            let topic_id = TopicId::from(topic.topic_id);
-            for asked in topic.partitions {
-                let replica = if replica_id >= 0 {
-                    // Brokers copy from each other by another protocol (D16).
-                    Err(ErrorCode::TopicAuthorizationFailed)
-                } else {
-                    find(
-                        context,
-                        &image,
-                        version,
-                        topic.topic.as_str(),
-                        topic_id,
-                        asked.partition,
-                    )
-                };
-                parts.push(Part {
-                    topic: topic.topic.clone(),
-                    topic_id,
-                    asked,
-                    replica,
-                });
+        let follows = is_follower(request, &asked);
+        let part = |(place, wanted): (Place, Wanted)| {
+            let replica = if follows {
+                Err(ErrorCode::TopicAuthorizationFailed)
+            } else {
+                find(context, &image, version, &place)
+            };
+            Part {
+                place,
+                wanted,
+                replica,
             }
-        }
+        };
+        let parts = match manner.remembered() {
+            Some(remembered) => remembered.into_iter().map(part).collect(),
+            None => {
+                let count = asked.topics.iter().map(|topic| topic.partitions.len());
+                let mut parts = Vec::with_capacity(count.sum());
+                parts.extend(asked.topics.iter().flat_map(wanted).map(part));
+                parts
+            }
+        };
         let committed = asked.isolation_level == READ_COMMITTED;
         let max_bytes = u64::try_from(asked.max_bytes).unwrap_or(0);
         Plan {
@@ -235,6 +284,7 @@ impl Plan {
             } else {
                 ReadBound::HighWatermark
             },
+            manner,
         }
     }
 
@@ -280,14 +330,13 @@ fn find(
     context: &Context,
     image: &Image,
     version: i16,
-    topic: &str,
-    id: TopicId,
-    partition: i32,
+    place: &Place,
 ) -> Result<Arc<Replica>, ErrorCode> {
+    let (partitions, partition) = (&context.node.partitions, place.partition);
     if version >= 13 {
-        context.node.partitions.by_id(image, id, partition)
+        partitions.by_id(image, place.id, partition)
     } else {
-        context.node.partitions.by_name(image, topic, partition)
+        partitions.by_name(image, place.topic.as_str(), partition)
     }
 }
 
@@ -296,19 +345,17 @@ impl Part {
     fn read(&self, plan: &Plan, taken: u64) -> Result<PartAnswer, ErrorCode> {
         let replica = self.replica.as_ref().map_err(|error| *error)?;
         // rule F6
-        replica.check_epoch(LeaderEpoch(self.asked.current_leader_epoch))?;
+        replica.check_epoch(self.wanted.current_leader_epoch)?;
         if let Some(diverged) = self.diverging(replica)? {
             return Ok(diverged);
         }
         let left = plan.max_bytes.saturating_sub(taken);
-        let wanted = u64::try_from(self.asked.partition_max_bytes)
-            .unwrap_or(0)
-            .min(left);
+        let wanted = self.wanted.bytes_max.min(left);
         let first = taken == 0;
         let slice = replica
             .log
             .read(
-                Offset(self.asked.fetch_offset),
+                self.wanted.fetch_offset,
                 u32::try_from(wanted).unwrap_or(u32::MAX),
                 first,
                 plan.bound,
@@ -341,9 +388,7 @@ impl Part {
         if error != ErrorCode::NotLeaderOrFollower || self.replica.is_err() {
             return error;
         }
-        let (topic, id) = (self.topic.as_str(), self.topic_id);
-        let image = context.node.image();
-        match find(context, &image, version, topic, id, self.asked.partition) {
+        match find(context, &context.node.image(), version, &self.place) {
             Err(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition) => {
                 ErrorCode::UnknownTopicOrPartition
             }
@@ -353,18 +398,18 @@ impl Part {
 
     // rule F7
     fn diverging(&self, replica: &Replica) -> Result<Option<PartAnswer>, ErrorCode> {
-        let asked = LeaderEpoch(self.asked.last_fetched_epoch);
+        let asked = self.wanted.last_fetched_epoch;
         if asked.0 < 0 {
             return Ok(None);
         }
         let offsets = replica.log.offsets();
-        if Offset(self.asked.fetch_offset) < offsets.log_start {
+        if self.wanted.fetch_offset < offsets.log_start {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         let Some(end) = replica.log.epoch_end(asked) else {
             return Err(ErrorCode::OffsetOutOfRange);
         };
-        if end.epoch >= asked && end.end.0 >= self.asked.fetch_offset {
+        if end.epoch >= asked && end.end >= self.wanted.fetch_offset {
             return Ok(None);
         }
         Ok(Some(PartAnswer {
@@ -411,7 +456,45 @@ fn finish(
             }
         }
     }
-    encode(request, plan, &found.answers, inserts)
+    let (session_id, kept) = match settle(context, plan, &found.answers) {
+        Ok(settled) => settled,
+        Err((session_id, refused)) => return encode_failed(request, session_id, refused),
+    };
+    encode(
+        request,
+        plan,
+        &found.answers,
+        inserts,
+        session_id,
+        kept.as_deref(),
+    )
+}
+
+/// The number of the answer's session, and which partitions it tells; all without a list.
+type Settled = (i32, Option<Vec<bool>>);
+
+// rule F5
+fn settle(
+    context: &Context,
+    plan: &Plan,
+    answers: &[PartAnswer],
+) -> Result<Settled, (i32, ErrorCode)> {
+    let answered = plan.parts.iter().zip(answers);
+    match &plan.manner {
+        Manner::Alone => Ok((NO_SESSION, None)),
+        Manner::Opening { by_id } => {
+            let answered =
+                answered.map(|(part, answer)| (part.place.clone(), part.wanted, answer.told()));
+            let (now, random) = (context.reactor.now(), &*context.node.world.random);
+            let sessions = &context.node.fetch_sessions;
+            Ok((sessions.open(*by_id, answered, now, random), None))
+        }
+        Manner::Within { session, epoch } => {
+            let answered = answered.map(|(part, answer)| (&part.place, answer.told()));
+            let (id, kept) = Manner::settle(session, *epoch, answered)?;
+            Ok((id, Some(kept)))
+        }
+    }
 }
 
 fn insert(slice: &FileSlice) -> Result<Insert, world::DiskError> {

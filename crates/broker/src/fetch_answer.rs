@@ -7,7 +7,8 @@ use world::disk::FileSlice;
 
 use crate::close::CloseReason;
 use crate::dispatch::Request;
-use crate::fetch::Plan;
+use crate::fetch::{Part, Plan};
+use crate::fetch_sessions::{Place, Told};
 use crate::outgoing::{Insert, Outgoing};
 
 /// What is told of one partition.
@@ -43,71 +44,95 @@ impl PartAnswer {
     }
 }
 
-/// An answer that is one error.
-pub fn encode_failed(request: &Request, error: ErrorCode) -> Result<Outgoing, CloseReason> {
-    encode_topics(request, error, &[], Vec::new())
+impl PartAnswer {
+    /// What a session remembers of it.
+    pub fn told(&self) -> Told {
+        let served = self.slice.is_some();
+        Told {
+            news: served || self.error != ErrorCode::None || self.diverging.is_some(),
+            served,
+            high_watermark: self.high_watermark,
+            log_start: self.log_start,
+        }
+    }
 }
 
-/// The answer to `plan`. `inserts` are the records of the partitions that have some, in order.
+/// An answer that is one error.
+pub fn encode_failed(
+    request: &Request,
+    session_id: i32,
+    error: ErrorCode,
+) -> Result<Outgoing, CloseReason> {
+    encode_topics(request, error, session_id, &[], Vec::new())
+}
+
+/// The answer to `plan`. `inserts` are the records of the partitions that have some, in order;
+/// `kept` says which partitions are told, all of them without.
 pub fn encode(
     request: &Request,
     plan: &Plan,
     answers: &[PartAnswer],
     inserts: Vec<(usize, Insert)>,
+    session_id: i32,
+    kept: Option<&[bool]>,
 ) -> Result<Outgoing, CloseReason> {
-    let partitions: Vec<PartitionAnswer<'_>> = plan
-        .parts
-        .iter()
-        .zip(answers)
-        .map(|(part, answer)| PartitionAnswer {
-            partition: part.asked.partition,
-            error: answer.error,
-            high_watermark: answer.high_watermark,
-            last_stable_offset: answer.last_stable,
-            log_start_offset: answer.log_start,
-            // rule F8: there are no transactions yet, so none was aborted.
-            aborted: plan.is_committed().then_some(&[]),
-            preferred_read_replica: BrokerId::NONE,
-            diverging: answer
-                .diverging
-                .map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
-            current_leader: None,
-            records_bytes: answer
-                .slice
-                .as_ref()
-                .map_or(0, |slice| u32::try_from(slice.length).unwrap_or(u32::MAX)),
-        })
-        .collect();
+    let is_kept = |at: usize| kept.is_none_or(|kept| kept.get(at).copied().unwrap_or(true));
+    let told = plan.parts.iter().zip(answers).enumerate();
+    let (places, partitions): (Vec<&Place>, Vec<PartitionAnswer<'_>>) = told
+        .filter(|(at, _)| is_kept(*at))
+        .map(|(_, (part, answer))| (&part.place, partition(plan, part, answer)))
+        .unzip();
     let mut topics: Vec<TopicAnswer<'_>> = Vec::new();
     let mut begin = 0;
-    for end in 1..=plan.parts.len() {
-        let first = &plan.parts[begin];
-        let ends = plan
-            .parts
+    for end in 1..=places.len() {
+        let first = places[begin];
+        let ends = places
             .get(end)
-            .is_none_or(|next| next.topic != first.topic || next.topic_id != first.topic_id);
+            .is_none_or(|next| next.topic != first.topic || next.id != first.id);
         if ends {
             topics.push(TopicAnswer {
                 name: first.topic.as_str(),
-                id: first.topic_id,
+                id: first.id,
                 partitions: &partitions[begin..end],
             });
             begin = end;
         }
     }
-    encode_topics(request, ErrorCode::None, &topics, inserts)
+    encode_topics(request, ErrorCode::None, session_id, &topics, inserts)
+}
+
+fn partition<'a>(plan: &Plan, part: &Part, answer: &PartAnswer) -> PartitionAnswer<'a> {
+    PartitionAnswer {
+        partition: part.place.partition,
+        error: answer.error,
+        high_watermark: answer.high_watermark,
+        last_stable_offset: answer.last_stable,
+        log_start_offset: answer.log_start,
+        // rule F8: there are no transactions yet, so none was aborted.
+        aborted: plan.is_committed().then_some(&[]),
+        preferred_read_replica: BrokerId::NONE,
+        diverging: answer
+            .diverging
+            .map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }),
+        current_leader: None,
+        records_bytes: answer
+            .slice
+            .as_ref()
+            .map_or(0, |slice| u32::try_from(slice.length).unwrap_or(u32::MAX)),
+    }
 }
 
 fn encode_topics(
     request: &Request,
     error: ErrorCode,
+    session_id: i32,
     topics: &[TopicAnswer<'_>],
     inserts: Vec<(usize, Insert)>,
 ) -> Result<Outgoing, CloseReason> {
     let answer = FetchAnswer {
         throttle_ms: 0,
         error,
-        session_id: 0,
+        session_id,
         topics,
         node_endpoints: &[],
     };

@@ -44,6 +44,7 @@ mod describe_topic_partitions;
 pub mod dispatch;
 mod fetch;
 mod fetch_answer;
+mod fetch_sessions;
 mod find_coordinator;
 mod group_host;
 mod group_view;

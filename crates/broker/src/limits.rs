@@ -50,6 +50,9 @@ pub struct Limits {
     pub unsent_bytes_max: usize,
     /// `fetch.max.bytes` of the broker: upper bound of one Fetch answer.
     pub fetch_bytes_max: u32,
+    /// `max.incremental.fetch.session.cache.slots`: readers whose wishes are remembered; the
+    /// others name all of them each time.
+    pub fetch_sessions_max: usize,
     /// Longest wait of a Fetch, whatever it asks for.
     pub fetch_wait_max: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for Limits {
             in_flight_max: 512,
             unsent_bytes_max: 4 << 20,
             fetch_bytes_max: 55 << 20,
+            fetch_sessions_max: 1_000,
             fetch_wait_max: Duration::from_secs(300),
         }
     }

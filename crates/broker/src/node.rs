@@ -17,6 +17,7 @@ use world::World;
 use crate::advertised::Surroundings;
 use crate::control::Control;
 use crate::dispatch::Context;
+use crate::fetch_sessions::FetchSessions;
 use crate::group_host::GroupHost;
 use crate::limits::Limits;
 use crate::metrics::{Counters, PartitionCounts, Snapshot};
@@ -50,6 +51,8 @@ pub struct Node {
     pub control: Control,
     /// The coordinators of groups.
     pub groups: GroupHost,
+    /// What readers asked for before.
+    pub fetch_sessions: FetchSessions,
     /// The budget of request bytes.
     pub permits: Arc<Permits>,
     /// What each reactor counts.
@@ -121,6 +124,7 @@ impl Node {
         }
         Arc::new(Node {
             groups: GroupHost::new(&parts.settings),
+            fetch_sessions: FetchSessions::new(parts.limits.fetch_sessions_max),
             counters: (0..parts.reactors)
                 .map(|_| Arc::new(Counters::default()))
                 .collect(),

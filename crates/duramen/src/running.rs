@@ -268,6 +268,7 @@ fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
             _ => millis("connections.max.idle.ms"),
         },
         fetch_bytes_max: u32::try_from(settings.number("fetch.max.bytes")).unwrap_or(u32::MAX),
+        fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
         ..defaults
     };
     Ok(BrokerConfig {

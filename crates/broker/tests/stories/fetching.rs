@@ -311,27 +311,6 @@ fn a_reader_of_an_epoch_that_ended_earlier_is_told_where() {
 }
 
 #[test]
-fn sessions_are_not_opened_and_unknown_ones_are_refused() {
-    // rule F5 in the form of decision D15
-    let stage = Stage::new();
-    stage.play(async {
-        let mut client = stage.connect().await;
-        three_batches(&mut client).await;
-        for epoch in [0, -1] {
-            let mut request = fetch_request("t", 0);
-            request.session_epoch = epoch;
-            let answer = client.ask(FETCH, &request).await;
-            assert_eq!((answer.error_code, answer.session_id), (0, 0));
-        }
-        let mut request = fetch_request("t", 0);
-        (request.session_id, request.session_epoch) = (17, 3);
-        let answer = client.ask(FETCH, &request).await;
-        assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound.code());
-        assert!(answer.responses.is_empty());
-    });
-}
-
-#[test]
 fn readers_of_committed_records_get_an_empty_list_of_aborts() {
     // rule F8
     let stage = Stage::new();

@@ -13,6 +13,7 @@ mod connections;
 #[path = "../../../wire/tests/bytes/counting.rs"]
 mod counting;
 mod every_version;
+mod fetch_sessions;
 mod fetching;
 mod frames;
 mod groups;

@@ -645,6 +645,14 @@ pub static BROKER: &[Key] = &[
     )
     .check(Check::AtLeast(0)),
     Key::new(
+        "max.incremental.fetch.session.cache.slots",
+        Kind::Int,
+        "1000",
+        "How many readers' fetch sessions are remembered; the others name all they want each \
+         time.",
+    )
+    .check(Check::AtLeast(0)),
+    Key::new(
         "message.max.bytes",
         Kind::Int,
         "1048588",

@@ -314,11 +314,6 @@ pub static FOREIGN: &[Key] = &[
         Some("2147483647"),
     ),
     foreign("max.connections.per.ip.overrides", Kind::Text, Some("")),
-    foreign(
-        "max.incremental.fetch.session.cache.slots",
-        Kind::Int,
-        Some("1000"),
-    ),
     foreign("max.request.partition.size.limit", Kind::Int, Some("2000")),
     foreign("metadata.log.dir", Kind::Text, None),
     foreign(
