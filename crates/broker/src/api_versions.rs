@@ -2,48 +2,13 @@
 
 use wire::ErrorCode;
 use wire::api_versions::{
-    Features, FinalizedFeature, SupportedFeature, encode_answer, encode_error, encode_fallback,
-    is_software_token,
+    Features, encode_answer, encode_error, encode_fallback, is_software_token,
 };
 use wire::messages::api_versions;
 
 use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::features;
 use crate::outgoing::Outgoing;
-
-/// Levels whose behaviour exists here. Java acts on a published level, not on version ranges, so
-/// transaction.version stays out until its protocol is served (D12).
-const SUPPORTED: &[SupportedFeature<'static>] = &[
-    // Kafka 4.3 is metadata.version 30; 7 is the lowest that 4.x brokers start with.
-    SupportedFeature {
-        name: "metadata.version",
-        min: 7,
-        max: 30,
-    },
-    SupportedFeature {
-        name: "kraft.version",
-        min: 0,
-        max: 1,
-    },
-    // 1 is KIP-848.
-    SupportedFeature {
-        name: "group.version",
-        min: 0,
-        max: 1,
-    },
-];
-
-const FINALIZED: &[FinalizedFeature<'static>] = &[
-    FinalizedFeature {
-        name: "metadata.version",
-        min: 30,
-        max: 30,
-    },
-    FinalizedFeature {
-        name: "group.version",
-        min: 1,
-        max: 1,
-    },
-];
 
 /// Answers with the table.
 pub fn handle(context: &Context, request: Request) -> Handled {
@@ -57,10 +22,11 @@ pub fn handle(context: &Context, request: Request) -> Handled {
         let refused = encode_error(version, correlation_id, ErrorCode::InvalidRequest);
         return Ok(Reply::Now(Outgoing::bytes(refused)));
     }
-    let epoch = i64::try_from(context.node.image().offset().0).unwrap_or(i64::MAX);
+    let image = context.node.image();
+    let epoch = i64::try_from(image.offset().0).unwrap_or(i64::MAX);
     let features = Features {
-        supported: SUPPORTED,
-        finalized: FINALIZED,
+        supported: features::SUPPORTED,
+        finalized: &features::finalized(&image),
         epoch,
     };
     Ok(Reply::Now(Outgoing::bytes(encode_answer(

@@ -17,7 +17,7 @@ use crate::group_host::{caller, maybe_text, shared};
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let node = context.node.clone();
-    if !node.groups.serves_consumer() {
+    if !node.groups.serves_consumer(&node.image()) {
         // rule W11
         let refused = |id| DescribedGroup {
             group_id: id,

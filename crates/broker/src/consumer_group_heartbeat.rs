@@ -14,7 +14,7 @@ use crate::group_host::{caller, maybe_shared, maybe_text, shared};
 /// Asks the group's shard; answered at once, when its records are durable.
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
-    if !context.node.groups.serves_consumer() {
+    if !context.node.groups.serves_consumer(&context.node.image()) {
         // rule W11
         return request.reply(&Response {
             error_code: ErrorCode::UnsupportedVersion.code(),

@@ -28,6 +28,14 @@ struct Inner {
     creations: Mutex<HashSet<String>>,
 }
 
+/// What is told of the metadata log.
+pub struct QuorumState {
+    /// The leader's term.
+    pub term: u64,
+    /// The last entry that is committed and applied.
+    pub applied: u64,
+}
+
 /// The state machine behind the metadata log: commands in, image and hosted partitions out.
 pub struct Cluster {
     state: Mutex<Image>,
@@ -239,6 +247,19 @@ impl Control {
         })?;
         Answer::decode(&decided.answer)
             .map_err(|error| refusal(ErrorCode::UnknownServerError, error.to_string()))
+    }
+
+    /// How far the metadata is, with everything that was committed before the call.
+    ///
+    /// # Errors
+    /// This node does not lead, or takes part no more.
+    pub async fn quorum_state(&self) -> Result<QuorumState, QuorumError> {
+        let Some(quorum) = self.0.quorum.get() else {
+            return Err(QuorumError::NotLeader { leader: None });
+        };
+        let applied = quorum.barrier().await?;
+        let term = quorum.leadership().borrow().term;
+        Ok(QuorumState { term, applied })
     }
 
     /// The epoch of this broker's registration; −1 before it.

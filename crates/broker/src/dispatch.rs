@@ -46,12 +46,14 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat,
-    create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs,
-    describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata_api,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, alter_partition_reassignments, api_versions, consumer_group_describe,
+    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group,
+    leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
+    metadata_api, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
+    sync_group, unregister_broker, update_features,
 };
 
 /// Where a handler stands: the node, the reactor it runs on, and the connection it serves.
@@ -205,6 +207,14 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::DescribeLogDirs => describe_log_dirs::handle,
         ApiKey::ConsumerGroupHeartbeat => consumer_group_heartbeat::handle,
         ApiKey::ConsumerGroupDescribe => consumer_group_describe::handle,
+        ApiKey::ElectLeaders => elect_leaders::handle,
+        ApiKey::AlterPartitionReassignments => alter_partition_reassignments::handle,
+        ApiKey::ListPartitionReassignments => list_partition_reassignments::handle,
+        ApiKey::UpdateFeatures => update_features::handle,
+        ApiKey::DescribeProducers => describe_producers::handle,
+        ApiKey::UnregisterBroker => unregister_broker::handle,
+        ApiKey::ListConfigResources => list_config_resources::handle,
+        ApiKey::DescribeQuorum => describe_quorum::handle,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle,
     }
 }

@@ -20,7 +20,7 @@ use coordinator::{
     Now, Record, RecordOrigin, Settings, Shard, Token, shard_of_group,
 };
 use metadata::config::StaticConfig;
-use metadata::{Command, MetadataOffset, Refusal};
+use metadata::{Command, Image, MetadataOffset, Refusal};
 use tokio::sync::oneshot;
 use wire::ErrorCode;
 use wire::batch::{BatchView, batches};
@@ -32,6 +32,7 @@ use world::{Clock, Instant, Next, Signal, Worker};
 
 use crate::bell::Bell;
 use crate::dispatch::{Context, Request};
+use crate::features::{self, GROUP_VERSION};
 use crate::group_view::GroupView;
 use crate::node::Node;
 use crate::replica::Replica;
@@ -166,9 +167,9 @@ impl GroupHost {
         }
     }
 
-    /// Whether KIP-848's protocol is switched on. // rule W11
-    pub fn serves_consumer(&self) -> bool {
-        self.serves_consumer
+    /// Whether KIP-848's protocol is switched on, by this broker and by the cluster. // rule W11
+    pub fn serves_consumer(&self, image: &Image) -> bool {
+        self.serves_consumer && features::level(image, GROUP_VERSION) > 0
     }
 
     /// The command that creates the offsets topic.

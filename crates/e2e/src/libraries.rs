@@ -15,6 +15,8 @@ const STORIES: &[&str] = &["topic", "codecs", "group", "resume", "offsets", "con
 const BOTH: &[&str] = &["group", "resume", "migrate"];
 /// The same with what only the newest Java client can do and see.
 const JAVA_848: &[&str] = &["group", "resume", "three", "static", "migrate", "killed"];
+/// What administrators ask, with the newest Java client.
+const ADMIN: &[&str] = &["replicas", "producers", "cluster"];
 /// For all of a client together; each has its own, shorter limits inside.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -39,6 +41,7 @@ pub fn suites() -> Vec<Suite> {
         library!("aiokafka", || python("stories.py")),
         library!("java-4.3", || java("4.3.0", "Stories")),
         library!("java-848", || java("4.3.0", "ConsumerGroups"), JAVA_848),
+        library!("java-admin", || java("4.3.0", "AdminWidth"), ADMIN),
         library!("java-2.8", || java("2.8.2", "Stories")),
         library!("kafkajs", node),
         library!("franz-go", franz),

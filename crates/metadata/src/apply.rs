@@ -799,15 +799,11 @@ fn set_feature(image: &mut Image, name: String, level: i16, delta: &mut Delta) -
             format!("Feature '{name}' cannot have level {level}."),
         );
     }
-    if image.feature(&name).unwrap_or(0) == level {
+    if image.feature(&name) == Some(level) {
         return Ok(Answer::Done);
     }
-    let features = Arc::make_mut(&mut image.features);
-    if level == 0 {
-        features.remove(&name);
-    } else {
-        features.insert(name, level);
-    }
+    // A level of 0 is kept: what was switched off is not what nobody has decided about.
+    Arc::make_mut(&mut image.features).insert(name, level);
     delta.cluster = true;
     Ok(Answer::Done)
 }

@@ -156,7 +156,7 @@ pub enum Command {
     SetFeature {
         /// The feature's name.
         name: String,
-        /// The level; 0 removes it.
+        /// The level; 0 is off.
         level: i16,
     },
 }

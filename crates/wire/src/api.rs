@@ -106,16 +106,32 @@ apis! {
     CreatePartitions = 37, 0..=3, flex Some(2);
     /// Delete empty groups.
     DeleteGroups = 42, 0..=2, flex Some(2);
+    /// Let the preferred replica lead again.
+    ElectLeaders = 43, 0..=2, flex Some(2);
     /// Change single configuration keys.
     IncrementalAlterConfigs = 44, 0..=1, flex Some(1);
+    /// Move replicas.
+    AlterPartitionReassignments = 45, 0..=1, flex Some(0);
+    /// Replicas that are moving.
+    ListPartitionReassignments = 46, 0..=0, flex Some(0);
     /// Delete committed offsets of a group.
     OffsetDelete = 47, 0..=0, flex None;
+    /// Who decides about the metadata.
+    DescribeQuorum = 55, 0..=2, flex Some(0);
+    /// Move feature levels.
+    UpdateFeatures = 57, 0..=2, flex Some(0);
     /// Brokers and controller of the cluster.
     DescribeCluster = 60, 0..=2, flex Some(0);
+    /// The idempotent producers of partitions.
+    DescribeProducers = 61, 0..=0, flex Some(0);
+    /// Forget a broker.
+    UnregisterBroker = 64, 0..=0, flex Some(0);
     /// Join, stay in or leave a consumer group (KIP-848).
     ConsumerGroupHeartbeat = 68, 0..=1, flex Some(0);
     /// Members and state of consumer groups.
     ConsumerGroupDescribe = 69, 0..=1, flex Some(0);
+    /// What has configuration.
+    ListConfigResources = 74, 0..=1, flex Some(0);
     /// Partitions of topics, in pages.
     DescribeTopicPartitions = 75, 0..=0, flex Some(0);
 }

@@ -197,6 +197,15 @@ messages! {
     #[expect(ambiguous_glob_reexports, reason = "both ends have TopicPartitions: see HeartbeatTopicPartitions")]
     consumer_group_heartbeat: ConsumerGroupHeartbeat, consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequestData, consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponseData;
     consumer_group_describe: ConsumerGroupDescribe, consumer_group_describe_request::ConsumerGroupDescribeRequestData, consumer_group_describe_response::ConsumerGroupDescribeResponseData;
+    elect_leaders: ElectLeaders, elect_leaders_request::ElectLeadersRequestData, elect_leaders_response::ElectLeadersResponseData;
+    alter_partition_reassignments: AlterPartitionReassignments, alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData, alter_partition_reassignments_response::AlterPartitionReassignmentsResponseData;
+    list_partition_reassignments: ListPartitionReassignments, list_partition_reassignments_request::ListPartitionReassignmentsRequestData, list_partition_reassignments_response::ListPartitionReassignmentsResponseData;
+    update_features: UpdateFeatures, update_features_request::UpdateFeaturesRequestData, update_features_response::UpdateFeaturesResponseData;
+    describe_producers: DescribeProducers, describe_producers_request::DescribeProducersRequestData, describe_producers_response::DescribeProducersResponseData;
+    unregister_broker: UnregisterBroker, unregister_broker_request::UnregisterBrokerRequestData, unregister_broker_response::UnregisterBrokerResponseData;
+    list_config_resources: ListConfigResources, list_config_resources_request::ListConfigResourcesRequestData, list_config_resources_response::ListConfigResourcesResponseData;
+    #[expect(ambiguous_glob_reexports, reason = "both ends have TopicData and PartitionData: see QuorumTopic")]
+    describe_quorum: DescribeQuorum, describe_quorum_request::DescribeQuorumRequestData, describe_quorum_response::DescribeQuorumResponseData;
     #[expect(ambiguous_glob_reexports, reason = "both ends have a Cursor: see RequestCursor")]
     describe_topic_partitions: DescribeTopicPartitions, describe_topic_partitions_request::DescribeTopicPartitionsRequestData, describe_topic_partitions_response::DescribeTopicPartitionsResponseData;
 }
@@ -209,6 +218,13 @@ pub use kacrab_protocol::generated::describe_topic_partitions_response::Cursor a
 pub use kacrab_protocol::generated::consumer_group_heartbeat_request::TopicPartitions as OwnedTopicPartitions;
 /// The partitions of a heartbeat's answer; those of its request are another struct.
 pub use kacrab_protocol::generated::consumer_group_heartbeat_response::TopicPartitions as HeartbeatTopicPartitions;
+
+/// A topic and its partitions as DescribeQuorum asks for them.
+pub use kacrab_protocol::generated::describe_quorum_request::PartitionData as AskedQuorumPartition;
+pub use kacrab_protocol::generated::describe_quorum_request::TopicData as AskedQuorumTopic;
+/// A topic and its partitions as DescribeQuorum answers.
+pub use kacrab_protocol::generated::describe_quorum_response::PartitionData as QuorumPartition;
+pub use kacrab_protocol::generated::describe_quorum_response::TopicData as QuorumTopic;
 
 /// Reads the body of a request at this version.
 ///

@@ -88,6 +88,14 @@ fn every_advertised_version_is_answered_at_that_version() {
                     DescribeLogDirs => describe_log_dirs,
                     ConsumerGroupHeartbeat => consumer_group_heartbeat,
                     ConsumerGroupDescribe => consumer_group_describe,
+                    ElectLeaders => elect_leaders,
+                    AlterPartitionReassignments => alter_partition_reassignments,
+                    ListPartitionReassignments => list_partition_reassignments,
+                    UpdateFeatures => update_features,
+                    DescribeProducers => describe_producers,
+                    UnregisterBroker => unregister_broker,
+                    ListConfigResources => list_config_resources,
+                    DescribeQuorum => describe_quorum,
                     DescribeTopicPartitions => describe_topic_partitions,
                 );
             }

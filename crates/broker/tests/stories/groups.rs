@@ -13,7 +13,8 @@ use wire::messages::{
 
 use crate::stage::{Client, Stage, sleep};
 
-async fn coordinator(client: &mut Client) {
+/// Waits until the coordinator of the group `g` serves it.
+pub async fn coordinator(client: &mut Client) {
     for _ in 0..100 {
         let asked = find_coordinator::Request {
             key: text("g"),

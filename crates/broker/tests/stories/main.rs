@@ -8,6 +8,7 @@ mod admin_cluster;
 mod admin_configs;
 mod admin_logs;
 mod admin_topics;
+mod admin_width;
 mod allocations;
 mod connections;
 #[path = "../../../wire/tests/bytes/counting.rs"]

@@ -46,6 +46,14 @@ macro_rules! each_api {
                 ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest
                 ConsumerGroupDescribeResponse;
+            ElectLeaders elect_leaders ElectLeadersRequest ElectLeadersResponse;
+            AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+            ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+            UpdateFeatures update_features UpdateFeaturesRequest UpdateFeaturesResponse;
+            DescribeProducers describe_producers DescribeProducersRequest DescribeProducersResponse;
+            UnregisterBroker unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse;
+            ListConfigResources list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
+            DescribeQuorum describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest
                 DescribeTopicPartitionsResponse;
         }
