@@ -677,7 +677,10 @@ impl Loader {
             .read(self.next, LOAD_BYTES, true, ReadBound::HighWatermark)
             .map_err(|error| error.to_string())?;
         let Some(file) = slice.file else {
-            return Ok(false);
+            // Compaction may have left a hole up to the end.
+            let further = slice.next_offset > self.next;
+            self.next = slice.next_offset;
+            return Ok(further);
         };
         let mut bytes = vec![0; usize::try_from(file.length).map_err(|error| error.to_string())?];
         let read = file

@@ -153,6 +153,11 @@ pub fn log_settings(settings: &TopicSettings, producer_expiry_ms: i64) -> LogSet
         retention_ms: settings.retention_ms.unwrap_or(-1),
         retention_bytes: settings.retention_bytes.unwrap_or(-1),
         delete: settings.cleanup.delete,
+        compact: settings.cleanup.compact,
+        delete_retention_ms: settings.delete_retention_ms,
+        compaction_lag_ms_min: settings.compaction_lag_ms_min,
+        compaction_lag_ms_max: settings.compaction_lag_ms_max,
+        dirty_ratio_min: settings.dirty_ratio_min,
         producer_expiry_ms,
     }
 }

@@ -103,6 +103,7 @@ impl Shared {
             .map(|partition| (partition.id(), partition.state().fetch_capture(partition)))
             .collect();
         let mut obsolete = self.write_manifest(boundary, captures)?;
+        self.settle_doubtful();
         for partition in dirty {
             let trimmed = partition.state().take_trimmed(boundary);
             let id = partition.id();
@@ -232,7 +233,7 @@ impl Shared {
         Ok(obsolete)
     }
 
-    fn meta_error(&self, error: OpenError) -> LogError {
+    pub fn meta_error(&self, error: OpenError) -> LogError {
         match error {
             OpenError::Disk(error) => LogError::Disk(error),
             // Our own state contradicts the manifest: nothing more may be promised.
@@ -346,7 +347,8 @@ impl Shared {
             let unused = match state.known_revision(base) {
                 Some(old) => {
                     state.set_revision(base, revision);
-                    self.descriptors.insert((partition.id().0, base), file);
+                    self.descriptors
+                        .insert((partition.id().0, base), revision, file);
                     self.forget_written(partition.id(), base);
                     // A checkpoint gives up those that the manifest names.
                     Some(old).filter(|old| !names(known.as_ref(), base, *old))

@@ -388,7 +388,7 @@ impl Shared {
 
     /// Removes a segment's file; fine if it is not there.
     pub fn unlink_segment(&self, id: PartitionId, base: i64, revision: u32) -> DiskResult<()> {
-        drop(self.descriptors.forget((id.0, base)));
+        drop(self.descriptors.forget((id.0, base), revision));
         self.forget_written(id, base);
         match self.world.disk.unlink(&segment_path(id, base, revision)) {
             Ok(()) | Err(DiskError::NotFound { .. }) => {}
@@ -483,7 +483,7 @@ impl Shared {
         base: i64,
         revision: u32,
     ) -> DiskResult<Arc<dyn File>> {
-        self.descriptors.file((id.0, base), || {
+        self.descriptors.file((id.0, base), revision, || {
             self.world
                 .disk
                 .open(&segment_path(id, base, revision), OpenMode::ReadWrite)
@@ -493,12 +493,9 @@ impl Shared {
     /// A segment's file, created at its first byte.
     pub fn create_segment(&self, partition: &Partition, base: i64) -> DiskResult<Arc<dyn File>> {
         let id = partition.id();
-        if let Some(file) = self.descriptors.cached((id.0, base)) {
-            return Ok(file);
-        }
         let revision = partition.state().revision_of(base);
         let disk = &self.world.disk;
-        self.descriptors.file((id.0, base), || {
+        self.descriptors.file((id.0, base), revision, || {
             let path = segment_path(id, base, revision);
             match self.create_new_segment(id, &path) {
                 Err(DiskError::AlreadyExists { .. }) => disk.open(&path, OpenMode::ReadWrite),

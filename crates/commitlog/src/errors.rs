@@ -145,6 +145,19 @@ pub enum AppendError {
     Dead,
 }
 
+impl ReadError {
+    /// The segment that was to be read is in another file by now, or gone: look again.
+    pub(crate) fn moved() -> ReadError {
+        ReadError::Disk(DiskError::NotFound {
+            path: "a segment that was replaced".to_owned(),
+        })
+    }
+
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self, ReadError::Disk(DiskError::NotFound { .. }))
+    }
+}
+
 /// Why nothing was read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {

@@ -1,4 +1,4 @@
-//! One node's logs on disk: append, read, recover, retain.
+//! One node's logs on disk: append, read, recover, retain, compact.
 //!
 //! All partitions of a data directory share one write-ahead log; a group of appends becomes durable
 //! with one write. Each partition has segments of its own, filled through the page cache, from
@@ -19,6 +19,7 @@ mod batch_head;
 mod block;
 mod checkpoint;
 mod commit;
+mod compact;
 mod descriptors;
 pub mod epochs;
 mod errors;
@@ -56,6 +57,7 @@ mod writer;
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockError, BlockHeader, check_block};
+pub use compact::RATIO_WHOLE;
 pub use epochs::{EpochEnd, EpochStart, Epochs};
 pub use errors::{AppendError, LogError, OpenError, ReadError};
 pub use format_error::{FormatError, Reason};

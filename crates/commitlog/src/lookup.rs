@@ -11,6 +11,7 @@ use crate::batch_head::BatchHead;
 use crate::errors::ReadError;
 use crate::index::{Range, SparseIndex};
 use crate::partition::{Partition, State};
+use crate::reader::PLANS_MAX;
 use crate::segment::scan_batches;
 
 /// The most that one batch may decompress to.
@@ -35,10 +36,37 @@ struct Candidate {
     active: bool,
 }
 
+/// A segment's index, of the file of this revision.
+#[derive(Clone)]
+struct Indexed {
+    base: i64,
+    revision: u32,
+    index: Arc<SparseIndex>,
+    limit: u64,
+}
+
+/// Looks again where compaction put other segments in place of those that were found.
+fn again_if_moved<T>(look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    for _ in 0..PLANS_MAX {
+        match look() {
+            Err(error) if error.is_moved() => {}
+            done => return done,
+        }
+    }
+    look()
+}
+
 impl Partition {
     /// The first record at or after the log start whose timestamp is at or above `target_ms`, below
     /// the end (rule M2); the caller compares it with what may be read. `None`: there is none.
     pub fn offset_for_timestamp(
+        &self,
+        target_ms: i64,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        again_if_moved(|| self.try_offset_for_timestamp(target_ms))
+    }
+
+    fn try_offset_for_timestamp(
         &self,
         target_ms: i64,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
@@ -47,15 +75,15 @@ impl Partition {
             if candidate.max_timestamp < target_ms && !candidate.active {
                 continue;
             }
-            let Some((index, limit)) = self.index_of(candidate)? else {
+            let Some(indexed) = self.index_of(candidate)? else {
                 continue;
             };
+            let index = &indexed.index;
             let mut range = index.find_timestamp(target_ms, Offset(start));
             while let Some(found) = range {
                 let record = self.search(
-                    candidate.base,
+                    &indexed,
                     &found,
-                    limit,
                     |head| head.max_timestamp >= target_ms && head.end() > start,
                     |offset, timestamp| timestamp >= target_ms && offset >= start && offset < end,
                 )?;
@@ -72,17 +100,21 @@ impl Partition {
 
     /// The first record with the highest timestamp of the log (rule M1, −3).
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
+        again_if_moved(|| self.try_offset_of_max_timestamp())
+    }
+
+    fn try_offset_of_max_timestamp(&self) -> Result<Option<TimestampedOffset>, ReadError> {
         let (start, end, candidates) = self.state().candidates();
-        let mut best: Option<(i64, Candidate, Range, u64)> = None;
+        let mut best: Option<(i64, Indexed, Range)> = None;
         for candidate in candidates {
             let known = best.as_ref().map(|(highest, ..)| *highest);
             if known.is_some_and(|known| known >= candidate.max_timestamp) {
                 continue;
             }
-            let Some((index, limit)) = self.index_of(candidate)? else {
+            let Some(indexed) = self.index_of(candidate)? else {
                 continue;
             };
-            let mut ranges = index.ranges().peekable();
+            let mut ranges = indexed.index.ranges().peekable();
             while let Some(range) = ranges.next() {
                 let behind = ranges.peek().map_or(i64::MAX, |next| next.first_offset.0);
                 let known = best.as_ref().map(|(highest, ..)| *highest);
@@ -92,23 +124,22 @@ impl Partition {
                 let mut highest = range.max_timestamp_ms;
                 if range.first_offset.0 < start {
                     // Part of it lies below the log start: what is left must be looked at.
-                    match self.highest_from(candidate.base, &range, limit, start)? {
+                    match self.highest_from(&indexed, &range, start)? {
                         Some(left) => highest = left,
                         None => continue,
                     }
                 }
                 if known.is_none_or(|known| highest > known) {
-                    best = Some((highest, candidate, range, limit));
+                    best = Some((highest, indexed.clone(), range));
                 }
             }
         }
-        let Some((highest, candidate, range, limit)) = best else {
+        let Some((highest, indexed, range)) = best else {
             return Ok(None);
         };
         self.search(
-            candidate.base,
+            &indexed,
             &range,
-            limit,
             |head| head.max_timestamp >= highest && head.end() > start,
             |offset, timestamp| timestamp >= highest && offset >= start && offset < end,
         )
@@ -117,9 +148,8 @@ impl Partition {
     /// The highest timestamp of a range's records at or above `start`.
     fn highest_from(
         &self,
-        base: i64,
+        indexed: &Indexed,
         range: &Range,
-        limit: u64,
         start: i64,
     ) -> Result<Option<i64>, ReadError> {
         let highest = std::cell::Cell::new(None);
@@ -129,33 +159,39 @@ impl Partition {
             }
             false
         };
-        self.search(base, range, limit, |head| head.end() > start, look)?;
+        self.search(indexed, range, |head| head.end() > start, look)?;
         Ok(highest.get())
     }
 
     /// When the record at `offset` was appended here, by this node's clock, to within about a
     /// second; `None` if that is not known any more.
     pub fn append_time_ms(&self, offset: Offset) -> Option<i64> {
+        again_if_moved(|| self.try_append_time_ms(offset)).ok()?
+    }
+
+    fn try_append_time_ms(&self, offset: Offset) -> Result<Option<i64>, ReadError> {
         let mut state = self.state();
         let in_active = offset.0 >= state.active.base;
-        let live = state.touch(self).ok()?;
+        let live = state.touch(self).map_err(|_| ReadError::Closed)?;
         if in_active {
-            return live.parts.times.append_time_ms(offset);
+            return Ok(live.parts.times.append_time_ms(offset));
         }
         let at = state
             .sealed
             .partition_point(|segment| segment.end() <= offset.0);
-        let record = state.sealed.get(at)?.record;
+        let Some(record) = state.sealed.get(at).map(|segment| segment.record) else {
+            return Ok(None);
+        };
         drop(state);
         let file = self
             .shared
-            .open_segment(self.id(), record.base.0, record.revision)
-            .ok()?;
-        let sealed = crate::segment::read_footer(&*file, &record).ok()??;
-        sealed.parts.times.append_time_ms(offset)
+            .open_segment(self.id(), record.base.0, record.revision)?;
+        let sealed = crate::segment::read_footer(&*file, &record)?;
+        Ok(sealed.and_then(|sealed| sealed.parts.times.append_time_ms(offset)))
     }
 
-    fn index_of(&self, candidate: Candidate) -> Result<Option<(Arc<SparseIndex>, u64)>, ReadError> {
+    /// `None`: nothing of it can be read yet.
+    fn index_of(&self, candidate: Candidate) -> Result<Option<Indexed>, ReadError> {
         if candidate.active {
             let mut state = self.state();
             let limit = if state.gathered.segment == candidate.base {
@@ -167,27 +203,38 @@ impl Partition {
             };
             if state.active.base == candidate.base {
                 let live = state.touch(self).map_err(|_| ReadError::Closed)?;
-                return Ok(Some((Arc::new(live.parts.index.clone()), limit)));
+                let index = Arc::new(live.parts.index.clone());
+                return Ok(Some(Indexed {
+                    base: candidate.base,
+                    revision: state.active.revision,
+                    index,
+                    limit,
+                }));
             }
         }
-        Ok(self.sealed_index(candidate.base)?.map(|index| {
-            let limit = u64::from(index.end_position());
-            (index, limit)
+        let (index, revision) = self
+            .sealed_index(candidate.base)?
+            .ok_or(ReadError::moved())?;
+        Ok(Some(Indexed {
+            base: candidate.base,
+            revision,
+            limit: u64::from(index.end_position()),
+            index,
         }))
     }
 
     /// The first record of the first batch in a range that is wanted.
     fn search(
         &self,
-        base: i64,
+        indexed: &Indexed,
         range: &Range,
-        limit: u64,
         wanted: impl Fn(&BatchHead) -> bool,
         matches: impl Fn(i64, i64) -> bool,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        let revision = self.state().revision_of(base);
-        let file = self.shared.open_segment(self.id(), base, revision)?;
-        let to = u64::from(range.end_position).min(limit);
+        let file = self
+            .shared
+            .open_segment(self.id(), indexed.base, indexed.revision)?;
+        let to = u64::from(range.end_position).min(indexed.limit);
         let mut found = None;
         let (from, end) = (u64::from(range.position), Offset(i64::MAX));
         scan_batches(&*file, from, to, end, |head, _, bytes| {

@@ -36,6 +36,8 @@ const VERSION: u16 = 1;
 const MAGIC: u64 = u64::from_le_bytes(*b"DMANIFST");
 const CURRENT_MAGIC: u64 = u64::from_le_bytes(*b"DCURRENT");
 const FLAG_DELTA: u16 = 1;
+/// In a segment's location.
+const FLAG_CLEANED: u32 = 1 << 8;
 
 const OP_PUT_PARTITION: u32 = 1;
 const OP_REMOVE_PARTITION: u32 = 2;
@@ -127,6 +129,8 @@ pub struct SegmentRecord {
     pub footer_crc: u32,
     /// Which file of this base offset: raised when compaction or repair writes another one.
     pub revision: u32,
+    /// A compaction pass knew all keys of it: no two records of it have one key.
+    pub cleaned: bool,
 }
 
 /// A partition and its sealed segments, oldest first.
@@ -861,31 +865,38 @@ fn encode_segment(out: &mut Writer, segment: &SegmentRecord) {
         Location::Remote => 1,
         Location::Both => 2,
     };
+    let cleaned = if segment.cleaned { FLAG_CLEANED } else { 0 };
     out.i64_le(segment.base.0)
         .i64_le(segment.end.0)
         .u64_le(segment.data_bytes);
     out.i64_le(segment.max_timestamp_ms)
         .i32_le(segment.last_epoch.0)
-        .u32_le(location);
+        .u32_le(location | cleaned);
     out.u32_le(segment.footer_crc).u32_le(segment.revision);
 }
 
 fn decode_segment(reader: &mut Reader<'_>) -> Result<SegmentRecord, Reason> {
-    let segment = SegmentRecord {
+    let mut segment = SegmentRecord {
         base: Offset(reader.i64_le()?),
         end: Offset(reader.i64_le()?),
         data_bytes: reader.u64_le()?,
         max_timestamp_ms: reader.i64_le()?,
         last_epoch: LeaderEpoch(reader.i32_le()?),
-        location: match reader.u32_le()? {
-            0 => Location::Local,
-            1 => Location::Remote,
-            2 => Location::Both,
-            _ => return Err(Reason::Broken("an unknown location of a segment")),
-        },
-        footer_crc: reader.u32_le()?,
-        revision: reader.u32_le()?,
+        location: Location::Local,
+        footer_crc: 0,
+        revision: 0,
+        cleaned: false,
     };
+    let location = reader.u32_le()?;
+    segment.cleaned = location & FLAG_CLEANED != 0;
+    segment.location = match location & !FLAG_CLEANED {
+        0 => Location::Local,
+        1 => Location::Remote,
+        2 => Location::Both,
+        _ => return Err(Reason::Broken("an unknown location of a segment")),
+    };
+    segment.footer_crc = reader.u32_le()?;
+    segment.revision = reader.u32_le()?;
     if segment.base.0 < 0 || segment.end < segment.base || segment.data_bytes > i32::MAX as u64 {
         return Err(Reason::Broken("a segment's numbers are impossible"));
     }

@@ -38,6 +38,9 @@ pub(crate) struct Metrics {
     pub checkpoint_failures: Counter,
     pub scrubbed_bytes: Counter,
     pub scrub_damage: Counter,
+    pub compactions: Counter,
+    pub compacted_bytes: Counter,
+    pub compaction_failures: Counter,
 }
 
 /// The counters of a store at one moment. Those from `slots` on
@@ -69,6 +72,12 @@ pub struct StoreMetrics {
     pub scrubbed_bytes: u64,
     /// Damaged ranges the scrub has found.
     pub scrub_damage: u64,
+    /// Compaction passes completed.
+    pub compactions: u64,
+    /// Bytes compaction has read, twice what was dirty.
+    pub compacted_bytes: u64,
+    /// Compaction passes that failed.
+    pub compaction_failures: u64,
     /// Slots of the log.
     pub slots: u64,
     /// Slots that may be written over.
@@ -117,6 +126,9 @@ impl Metrics {
             checkpoint_failures: self.checkpoint_failures.value(),
             scrubbed_bytes: self.scrubbed_bytes.value(),
             scrub_damage: self.scrub_damage.value(),
+            compactions: self.compactions.value(),
+            compacted_bytes: self.compacted_bytes.value(),
+            compaction_failures: self.compaction_failures.value(),
             ..StoreMetrics::default()
         }
     }

@@ -485,7 +485,7 @@ impl<'a> Recovery<'a> {
                 let length = file.len()?;
                 self.shared
                     .descriptors
-                    .insert((partition.id().0, base), file);
+                    .insert((partition.id().0, base), revision, file);
                 length
             }
             Err(DiskError::NotFound { .. }) => 0,

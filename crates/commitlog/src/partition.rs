@@ -147,6 +147,12 @@ pub(crate) struct State {
     pub suspect: bool,
     /// Used since the last round of retention.
     pub touched: bool,
+    /// A compaction pass is at work on it.
+    pub in_pass: bool,
+    /// The manifest is being written with other files in it: no truncation meanwhile.
+    pub swapping: bool,
+    /// Compaction cannot read it.
+    pub uncleanable: bool,
 }
 
 /// What a partition in use knows in addition.
@@ -436,6 +442,9 @@ impl State {
             broken: false,
             suspect: false,
             touched: false,
+            in_pass: false,
+            swapping: false,
+            uncleanable: false,
         }
     }
 
@@ -831,7 +840,7 @@ impl State {
     fn wants_roll(&self, length: u64, end: i64, now_ms: i64) -> bool {
         let after = self.end.position + length;
         let old = self.active.since_ms >= 0
-            && now_ms.saturating_sub(self.active.since_ms) >= self.settings.segment_ms;
+            && now_ms.saturating_sub(self.active.since_ms) >= self.settings.roll_ms();
         // Positions and offset deltas are 32 bits (storage.md section 12, trap 9).
         let full = after > i32::MAX as u64 || end - self.active.base > i64::from(u32::MAX);
         self.end.position > 0 && (after > self.settings.segment_bytes || old || full)

@@ -3,6 +3,10 @@
 //! The plan is made under the partition's lock; the file is looked at without it. A range never
 //! reaches beyond what is gathered and, for consumers, below the watermark; nor beyond the end of
 //! data of a sealed segment, where its footer begins.
+//!
+//! Compaction may put another file in place of the one that was planned for, and remove the old name
+//! before it is opened: then the plan is made again. It also leaves holes: what is not in its own
+//! segment any more is followed by the next one.
 
 use std::sync::Arc;
 
@@ -36,7 +40,7 @@ pub struct ReadSlice {
     pub file: Option<FileSlice>,
     /// Base offset of the first batch: at or below the offset asked for (rule F1).
     pub first_offset: Offset,
-    /// Where the next read goes on.
+    /// Where the next read goes on; behind a hole, also if there is nothing to read.
     pub next_offset: Offset,
     /// High watermark at the time of the read.
     pub high_watermark: Offset,
@@ -45,6 +49,10 @@ pub struct ReadSlice {
     /// Log start at the time of the read.
     pub log_start: Offset,
 }
+
+/// How often a plan may be overtaken by compaction before the read gives up: a pass takes longer than
+/// many reads.
+pub(crate) const PLANS_MAX: usize = 16;
 
 /// Where to look, as decided under the lock.
 struct Plan {
@@ -83,9 +91,32 @@ impl Partition {
             last_stable: from,
             log_start: from,
         };
-        let Some(plan) = self.plan(from, bound, &mut slice)? else {
-            return Ok(slice);
-        };
+        let mut at = from;
+        let mut plans = 0;
+        loop {
+            let Some(plan) = self.plan(at, bound, &mut slice)? else {
+                slice.next_offset = at;
+                return Ok(slice);
+            };
+            match self.read_planned(&plan, at, bytes_max, at_least_one, &mut slice) {
+                // A hole up to the end of the segment: what follows lies in the next one.
+                Ok(true) => at = Offset(plan.segment_end),
+                Ok(false) => return Ok(slice),
+                Err(error) if error.is_moved() && plans < PLANS_MAX => plans += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads as planned, into `slice`; `true` if the segment has nothing at or above `from`.
+    fn read_planned(
+        &self,
+        plan: &Plan,
+        from: Offset,
+        bytes_max: u32,
+        at_least_one: bool,
+        slice: &mut ReadSlice,
+    ) -> Result<bool, ReadError> {
         let file = self
             .shared
             .open_segment(self.id(), plan.segment, plan.revision)?;
@@ -116,22 +147,17 @@ impl Partition {
                     break head;
                 }
                 Some(head) => before = head.end(),
-                // A truncation inside a batch leaves a hole behind the batch before it.
-                None if plan.index.is_some() && plan.limit_offset == plan.segment_end => {
-                    let behind = Offset(plan.segment_end);
-                    let next = self.read(behind, bytes_max, at_least_one, bound)?;
-                    return Ok(if next.file.is_some() { next } else { slice });
-                }
-                None => return Ok(slice),
+                // So is a hole up to the segment's end; not what was not gathered yet.
+                None => return Ok(plan.index.is_some() && plan.limit_offset == plan.segment_end),
             }
         };
         if first.base_offset >= plan.limit_offset {
-            return Ok(slice);
+            return Ok(false);
         }
         let start = walk.at - u64::from(first.bytes);
         let room = u64::from(bytes_max);
         if u64::from(first.bytes) > room && !at_least_one {
-            return Ok(slice);
+            return Ok(false);
         }
         // The batch that is asked for, then as many as fit and are allowed.
         let (mut end, mut next) = (walk.at, first.end());
@@ -164,8 +190,11 @@ impl Partition {
             });
         }
         let mut state = self.state();
-        state.damage_in(plan.segment, start, end)?;
-        if let Some(live) = state.live.as_mut() {
+        let same = state.revision_of(plan.segment) == plan.revision;
+        if same {
+            state.damage_in(plan.segment, start, end)?;
+        }
+        if let Some(live) = state.live.as_mut().filter(|_| same) {
             live.read_hint = Mark {
                 offset: next,
                 segment: plan.segment,
@@ -180,12 +209,27 @@ impl Partition {
             position: start,
             length: end - start,
         });
-        Ok(slice)
+        Ok(false)
     }
 
     /// Where to look; `None` if there is nothing to read. A sealed segment's index is read in first,
     /// under no lock.
     fn plan(
+        &self,
+        from: Offset,
+        bound: ReadBound,
+        slice: &mut ReadSlice,
+    ) -> Result<Option<Plan>, ReadError> {
+        for _ in 0..PLANS_MAX {
+            match self.try_plan(from, bound, slice) {
+                Err(error) if error.is_moved() => {}
+                done => return done,
+            }
+        }
+        Err(ReadError::moved())
+    }
+
+    fn try_plan(
         &self,
         from: Offset,
         bound: ReadBound,
@@ -210,16 +254,22 @@ impl Partition {
             return Ok(state.plan(from.0, bound, None));
         }
         drop(state);
-        let Some(index) = self.sealed_index(segment)? else {
-            // It was cut away or trimmed meanwhile: nothing to read this time.
-            return Ok(None);
-        };
-        Ok(self.state().plan(from.0, bound, Some((segment, index))))
+        // It may be cut away, trimmed or compacted meanwhile: then it is looked for again.
+        let found = self.sealed_index(segment)?;
+        let (index, revision) = found.ok_or(ReadError::moved())?;
+        let state = self.state();
+        if state.revision_of(segment) != revision {
+            return Err(ReadError::moved());
+        }
+        Ok(state.plan(from.0, bound, Some((segment, index))))
     }
 
-    /// The index of a sealed segment, from memory or from its footer; `None` if there is no such
-    /// segment.
-    pub(crate) fn sealed_index(&self, base: i64) -> Result<Option<Arc<SparseIndex>>, ReadError> {
+    /// The index of a sealed segment and the revision of the file it is of, from memory or from the
+    /// footer; `None` if there is no such segment.
+    pub(crate) fn sealed_index(
+        &self,
+        base: i64,
+    ) -> Result<Option<(Arc<SparseIndex>, u32)>, ReadError> {
         let state = self.state();
         let Ok(at) = state
             .sealed
@@ -227,10 +277,10 @@ impl Partition {
         else {
             return Ok(None);
         };
-        if let Some(index) = &state.sealed[at].index {
-            return Ok(Some(Arc::clone(index)));
-        }
         let record = state.sealed[at].record;
+        if let Some(index) = &state.sealed[at].index {
+            return Ok(Some((Arc::clone(index), record.revision)));
+        }
         drop(state);
         let file = self.shared.open_segment(self.id(), base, record.revision)?;
         let index = match read_footer(&*file, &record)? {
@@ -248,10 +298,11 @@ impl Partition {
         if let Ok(at) = state
             .sealed
             .binary_search_by_key(&base, |sealed| sealed.base())
+            && state.sealed[at].record.revision == record.revision
         {
             state.sealed[at].index = Some(Arc::clone(&index));
         }
-        Ok(Some(index))
+        Ok(Some((index, record.revision)))
     }
 }
 

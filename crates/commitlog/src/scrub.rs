@@ -109,13 +109,12 @@ impl Shared {
         base: i64,
         position: u32,
     ) -> Result<Option<(u32, u64, bool)>, ReadError> {
-        let Some(index) = partition.sealed_index(base)? else {
+        let Some((index, revision)) = partition.sealed_index(base)? else {
             return Ok(None);
         };
         let Some(range) = index.range_at(position) else {
             return Ok(None);
         };
-        let revision = partition.state().revision_of(base);
         let file = self.open_segment(partition.id(), base, revision)?;
         let length = u64::from(range.end_position - range.position);
         let mut bytes = vec![0; length as usize];
@@ -125,9 +124,10 @@ impl Shared {
         if !good {
             self.metrics.scrub_damage.add(1);
             tracing::error!(partition = %partition.key(), base, position = range.position, offset = %range.first_offset, "segment damaged: the range is not served");
-            partition
-                .state()
-                .mark_bad(base, range.position, range.end_position);
+            let mut state = partition.state();
+            if state.revision_of(base) == revision {
+                state.mark_bad(base, range.position, range.end_position);
+            }
         }
         // Not worth a place in the cache.
         drop(file.advise(u64::from(range.position), length, Advice::DontNeed));

@@ -151,6 +151,7 @@ impl SealedSegment {
                 location: Location::Local,
                 footer_crc,
                 revision: facts.revision,
+                cleaned: false,
             },
             index: Some(Arc::new(parts.index)),
             footer: Some(Arc::new(footer)),
@@ -251,27 +252,13 @@ impl Tally<'_> {
         bytes: &[u8],
         now_ms: i64,
     ) -> Result<(), ReadError> {
-        let indexed = IndexedBatch {
-            base_offset: Offset(batch.base_offset),
-            last_offset: batch.last_offset(),
-            position: position as u32,
-            length: batch.bytes,
-            max_timestamp_ms: batch.max_timestamp,
-        };
-        let index = &mut self.parts.index;
-        if !index.follows(&indexed) || index.add(&indexed, bytes).is_err() {
-            return Err(corrupt(
-                position,
-                &format!("a batch that says it begins at {}", batch.base_offset),
-            ));
+        if index_batch(self.head, self.parts, batch, position, bytes, now_ms) {
+            return Ok(());
         }
-        if position == 0 {
-            self.head.since_ms = now_ms;
-        }
-        self.head.max_timestamp = self.head.max_timestamp.max(batch.max_timestamp);
-        self.head.last_epoch = batch.leader_epoch;
-        self.parts.times.note(indexed.base_offset, now_ms);
-        Ok(())
+        Err(corrupt(
+            position,
+            &format!("a batch that says it begins at {}", batch.base_offset),
+        ))
     }
 
     /// The partition's part of it: epochs and producers.
@@ -294,6 +281,41 @@ impl Tally<'_> {
             _ => self.producers.advance(Offset(batch.end())),
         }
     }
+}
+
+/// Adds a batch to what is known of its segment; `false`, and nothing changed, if it does not follow
+/// or does not fit.
+pub(crate) fn index_batch(
+    head: &mut ActiveHead,
+    parts: &mut ActiveParts,
+    batch: &BatchHead,
+    position: u64,
+    bytes: &[u8],
+    now_ms: i64,
+) -> bool {
+    // A batch that compaction emptied has the time of records that are gone.
+    let max_timestamp_ms = if batch.records > 0 {
+        batch.max_timestamp
+    } else {
+        -1
+    };
+    let indexed = IndexedBatch {
+        base_offset: Offset(batch.base_offset),
+        last_offset: batch.last_offset(),
+        position: position as u32,
+        length: batch.bytes,
+        max_timestamp_ms,
+    };
+    if !parts.index.follows(&indexed) || parts.index.add(&indexed, bytes).is_err() {
+        return false;
+    }
+    if position == 0 {
+        head.since_ms = now_ms;
+    }
+    head.max_timestamp = head.max_timestamp.max(max_timestamp_ms);
+    head.last_epoch = batch.leader_epoch;
+    parts.times.note(indexed.base_offset, now_ms);
+    true
 }
 
 /// What a batch says of its producer; `None` without one.

@@ -24,6 +24,13 @@ pub struct StoreConfig {
     pub retention_interval: Duration,
     /// Bytes per second that the scrub reads at most; 0 switches it off.
     pub scrub_bytes_per_second: u64,
+    /// Time between two looks for a log to compact.
+    pub compact_interval: Duration,
+    /// Bytes per second that compaction reads and writes at most; 0: without limit.
+    pub compact_bytes_per_second: u64,
+    /// Keys that a compaction pass remembers at most, at 17 bytes each. A hash table has 7 entries
+    /// in 8 places and a power of two of places.
+    pub compact_keys_max: usize,
     /// Dirty files up to which a checkpoint syncs each; above it syncs the filesystem.
     pub sync_each_max: usize,
     /// Who we are; `None` takes what the directory says (and invents an id for a new one).
@@ -78,6 +85,9 @@ impl Default for StoreConfig {
             trickle_interval: Duration::from_millis(5),
             retention_interval: Duration::from_secs(300),
             scrub_bytes_per_second: 16 << 20,
+            compact_interval: Duration::from_secs(15),
+            compact_bytes_per_second: 0,
+            compact_keys_max: (2 << 20) / 8 * 7,
             sync_each_max: 64,
             identity: None,
             ballast_bytes: 64 << 20,
@@ -134,8 +144,31 @@ pub struct LogSettings {
     pub retention_bytes: i64,
     /// Whether retention deletes at all (`cleanup.policy` contains `delete`).
     pub delete: bool,
+    /// Whether only the newest record of each key is kept (`cleanup.policy` contains `compact`).
+    pub compact: bool,
+    /// How long tombstones stay after a pass has seen them, milliseconds (rule C2).
+    pub delete_retention_ms: i64,
+    /// A segment with a younger record is not compacted, milliseconds.
+    pub compaction_lag_ms_min: i64,
+    /// A record older than this is compacted whatever the dirty ratio, milliseconds;
+    /// `i64::MAX`: never.
+    pub compaction_lag_ms_max: i64,
+    /// Share of a log that must be dirty before it is compacted, in parts of
+    /// [`RATIO_WHOLE`](crate::RATIO_WHOLE).
+    pub dirty_ratio_min: u32,
     /// A producer unseen for this long is forgotten, milliseconds.
     pub producer_expiry_ms: i64,
+}
+
+impl LogSettings {
+    /// Age at which a segment ends: what waits in an active one is not compacted.
+    pub(crate) fn roll_ms(&self) -> i64 {
+        if self.compact {
+            self.segment_ms.min(self.compaction_lag_ms_max.max(0))
+        } else {
+            self.segment_ms
+        }
+    }
 }
 
 impl Default for LogSettings {
@@ -148,6 +181,11 @@ impl Default for LogSettings {
             retention_ms: -1,
             retention_bytes: -1,
             delete: true,
+            compact: false,
+            delete_retention_ms: 24 * 3600 * 1000,
+            compaction_lag_ms_min: 0,
+            compaction_lag_ms_max: i64::MAX,
+            dirty_ratio_min: crate::RATIO_WHOLE / 2,
             producer_expiry_ms: 24 * 3600 * 1000,
         }
     }

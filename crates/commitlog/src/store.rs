@@ -16,6 +16,7 @@ use world::{Signal, Worker, WorkerHandle, World};
 use crate::block::{RecordHeader, RecordKind};
 use crate::checkpoint::Checkpointer;
 use crate::commit::{Applied, LogWriterLoop, WriterCore};
+use crate::compact::{CompactLoop, Swap};
 use crate::descriptors::Descriptors;
 use crate::errors::{AppendError, LogError, OpenError};
 use crate::identity::{DirectoryIdentity, write_clean_stop};
@@ -112,6 +113,13 @@ pub(crate) struct Shared {
     pub trickling: Mutex<()>,
     /// Files whose trim or deletion is durable.
     pub unlinks: Mutex<Vec<(PartitionId, i64, u32)>>,
+    /// Files that compaction put others in place of.
+    pub replaced: Mutex<Vec<(PartitionId, i64, u32)>>,
+    /// Files of a compaction whose manifest record failed: it may name them all the same.
+    pub doubtful: Mutex<Vec<(PartitionId, i64, u32)>>,
+    /// What compaction asks the checkpointer to do, and how that ended.
+    pub posted: Mutex<Option<Swap>>,
+    pub swapped: Mutex<Option<Result<bool, LogError>>>,
     pub flushed: AtomicU64,
     pub durable: AtomicU64,
     pub durable_moved: (Mutex<()>, Condvar),
@@ -122,6 +130,7 @@ pub(crate) struct Shared {
     pub trickle_signal: Signal,
     pub retention_signal: Signal,
     pub scrub_signal: Signal,
+    pub compact_signal: Signal,
     closing: AtomicBool,
     pub full: AtomicBool,
     pub free_bytes: AtomicU64,
@@ -167,6 +176,10 @@ impl Shared {
             making: Mutex::default(),
             trickling: Mutex::default(),
             unlinks: Mutex::default(),
+            replaced: Mutex::default(),
+            doubtful: Mutex::default(),
+            posted: Mutex::default(),
+            swapped: Mutex::default(),
             flushed: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             durable_moved: Default::default(),
@@ -177,6 +190,7 @@ impl Shared {
             trickle_signal: Signal::new(),
             retention_signal: Signal::new(),
             scrub_signal: Signal::new(),
+            compact_signal: Signal::new(),
             closing: AtomicBool::new(false),
             full: AtomicBool::new(false),
             free_bytes: AtomicU64::new(u64::MAX),
@@ -328,6 +342,12 @@ impl LogStore {
                 &shared.scrub_signal,
                 Box::new(ScrubLoop::new(s())),
             ),
+            start(
+                "compact",
+                idle,
+                &shared.compact_signal,
+                Box::new(CompactLoop::new(s())),
+            ),
         ];
         let store = LogStore {
             workers: Mutex::new(workers),
@@ -453,6 +473,12 @@ impl LogStore {
         self.shared.retain_all(now_ms);
     }
 
+    /// Compacts every partition that wants it, as of `now_ms`. Happens by itself, slowly; for tests
+    /// and tools.
+    pub fn compact(&self, now_ms: i64) {
+        self.shared.compact_all(now_ms);
+    }
+
     /// Reads all sealed segments against their checksums; how many ranges are damaged. Happens by
     /// itself, slowly; for tests and tools.
     pub fn scrub(&self) -> u64 {
@@ -505,6 +531,7 @@ impl LogStore {
             &shared.trickle_signal,
             &shared.retention_signal,
             &shared.scrub_signal,
+            &shared.compact_signal,
         ] {
             signal.raise();
         }

@@ -91,7 +91,7 @@ impl Shared {
         let mut free = TRICKLE_BYTES_MAX;
         for ((id, base), mut from, mut length) in due {
             // Only files that are open: the trickle must not cost descriptors.
-            let Some(file) = self.descriptors.cached((id.0, base)) else {
+            let Some(file) = self.descriptors.cached_any((id.0, base)) else {
                 continue;
             };
             while length > 0 {
@@ -127,6 +127,7 @@ impl Shared {
 
     /// Unlinks files whose trim or deletion is durable.
     pub fn unlink_due(&self) {
+        self.unlink_replaced();
         loop {
             let next = lock(&self.unlinks).pop();
             let Some((id, base, revision)) = next else {
@@ -160,7 +161,7 @@ impl Shared {
             };
         }
         // A reader may hold the file open and must find its bytes: then only the name goes.
-        let file = match self.descriptors.forget((id.0, base)) {
+        let file = match self.descriptors.forget((id.0, base), revision) {
             Some(file) => Some(file),
             None => self
                 .world
@@ -342,6 +343,9 @@ impl Worker for CheckpointLoop {
         let shared = &self.0;
         if shared.is_closing() {
             return Next::Done;
+        }
+        if shared.swap_posted() {
+            return Next::Again;
         }
         if !shared.checkpoint_due() {
             return Next::WaitFor(shared.config.checkpoint_interval);

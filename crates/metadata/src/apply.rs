@@ -660,7 +660,7 @@ fn check_settings(resource: &Resource, map: &ConfigMap, rules: u16) -> Result<()
     }
     match resource {
         Resource::Topic(name) => check_topic(name, map.iter(), rules)?,
-        Resource::Broker(_) | Resource::ClusterDefault => check_broker(map.iter())?,
+        Resource::Broker(_) | Resource::ClusterDefault => check_broker(map.iter(), rules)?,
         Resource::Group(_) => check_group(map.iter())?,
     }
     Ok(())

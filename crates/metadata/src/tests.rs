@@ -287,7 +287,7 @@ fn impossible_topics_are_refused_with_kafkas_errors() {
     for settings in [
         [("retention.ms", "soon")],
         [("retention", "1")],
-        [("cleanup.policy", "compact")],
+        [("cleanup.policy", "shred")],
     ] {
         let refused = cluster.refuse(create("orders", ORDERS, &[&[1]], &settings));
         assert_eq!(refused.0, ErrorCode::InvalidConfig, "{}", refused.1);
@@ -670,7 +670,7 @@ fn placement_takes_turns_and_never_repeats_a_broker() {
 #[test]
 fn command_bytes_are_as_written_down() {
     let command = create("ab", TopicId([9; 16]), &[&[1]], &[("retention.ms", "5")]);
-    let mut expected = vec![1, 1, 0, 6, 2, b'a', b'b'];
+    let mut expected = vec![1, 2, 0, 6, 2, b'a', b'b'];
     expected.extend([9; 16]);
     expected.extend([1, 1, 1, 0, 0, 0, 1]);
     expected.extend([1; 16]);
@@ -684,7 +684,7 @@ fn command_bytes_are_as_written_down() {
     };
     assert_eq!(
         fence.encode(),
-        [1, 1, 0, 4, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
+        [1, 2, 0, 4, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]
     );
 }
 

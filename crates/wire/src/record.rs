@@ -1,11 +1,12 @@
 //! Records inside a batch: a walker that checks every length, the validation that `strict` topics
-//! and compacted topics ask for, and the builder of new batches.
+//! and compacted topics ask for, the builder of new batches, and what compaction leaves of old ones.
 //!
 //! A record: length varint, attributes i8, timestamp delta varlong, offset delta varint, key and
 //! value each (length varint, −1 for null), header count varint × (key length, key, value length
 //! or −1, value). Headers are a list, not a map: duplicate keys are legal and ordered (rule C4).
 
 mod builder;
+mod retain;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use stdx::{CursorError, Reader};
 
 pub use builder::{BatchBuilder, BuildError, NewRecord, rebuild};
+pub use retain::{Horizon, Retained, empty_batch, retain};
 pub use validate::{
     RECORD_REFUSALS_MAX, RecordRefusal, RecordRules, RecordsRefused, Validated, validate,
 };

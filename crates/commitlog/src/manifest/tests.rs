@@ -32,6 +32,7 @@ fn segment(base: i64, end: i64) -> SegmentRecord {
         last_epoch: LeaderEpoch(2),
         location: Location::Local,
         footer_crc: 0xdead_beef,
+        cleaned: false,
         revision: 1,
     }
 }

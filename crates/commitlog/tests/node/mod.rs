@@ -14,6 +14,7 @@ use commitlog::{
 use stdx::crc32c;
 use wire::batch::BatchView;
 use wire::ids::{LeaderEpoch, Offset, TopicId};
+use wire::record::BatchRecords;
 use world::World;
 use world::disk::FileSlice;
 
@@ -197,6 +198,8 @@ pub enum Did {
 #[derive(Clone, Default)]
 pub struct Model {
     pub done: Vec<(u64, i32, Did)>,
+    /// Of the records of a key perhaps only the newest is there.
+    pub compacted: bool,
 }
 
 /// A partition as it must be.
@@ -293,13 +296,18 @@ pub fn check(store: &LogStore, model: &Model, lsn: u64) {
             .collect();
         let from = expected.start;
         let batches = read_all(&partition, from, ReadBound::LogEnd).expect("readable");
-        assert_eq!(
-            batches.len(),
-            readable.len(),
-            "batches of {number} at LSN {lsn}"
-        );
-        for (found, (base, _, bytes)) in batches.iter().zip(&readable) {
-            assert!(found == bytes, "bytes of {number} at {base}, LSN {lsn}");
+        if model.compacted {
+            let context = format!("partition {number} at LSN {lsn}");
+            check_compacted(&batches, &expected, &context);
+        } else {
+            assert_eq!(
+                batches.len(),
+                readable.len(),
+                "batches of {number} at LSN {lsn}"
+            );
+            for (found, (base, _, bytes)) in batches.iter().zip(&readable) {
+                assert!(found == bytes, "bytes of {number} at {base}, LSN {lsn}");
+            }
         }
         // An epoch is in the log with its first batch; one without may be forgotten.
         let end = partition.offsets().end.0;
@@ -316,6 +324,54 @@ pub fn check(store: &LogStore, model: &Model, lsn: u64) {
             written(epochs),
             written(expected.epochs.clone()),
             "epochs of {number} at LSN {lsn}"
+        );
+    }
+}
+
+/// A record: key and value.
+pub type Keyed = (Vec<u8>, Option<Vec<u8>>);
+
+/// The records of batches by their offsets.
+pub fn records_of<'a>(batches: impl IntoIterator<Item = &'a [u8]>) -> BTreeMap<i64, Keyed> {
+    let mut records = BTreeMap::new();
+    for bytes in batches {
+        let view = view(bytes);
+        assert!(wire::batch::check_crc(&view), "at {}", view.base_offset());
+        for record in &BatchRecords::open(&view, 1 << 20).expect("opens") {
+            let record = record.expect("whole");
+            let key = record.key.expect("a key").to_vec();
+            let value = record.value.map(<[u8]>::to_vec);
+            let known = records.insert(record.offset.0, (key, value));
+            assert!(known.is_none(), "offset {} is there twice", record.offset);
+        }
+    }
+    records
+}
+
+/// Nothing is there that was not written, and the newest record of each key is there, unless it is
+/// a tombstone.
+fn check_compacted(found: &[Vec<u8>], expected: &Expected, context: &str) {
+    let found = records_of(found.iter().map(Vec::as_slice));
+    let written = records_of(
+        expected
+            .batches
+            .iter()
+            .map(|(_, _, bytes)| bytes.as_slice()),
+    );
+    for (offset, record) in &found {
+        assert!(
+            written.get(offset) == Some(record),
+            "{context}: offset {offset} was not written so"
+        );
+    }
+    let mut newest = BTreeMap::new();
+    for (offset, (key, value)) in &written {
+        newest.insert(key, (*offset, value.is_some()));
+    }
+    for (key, (offset, has_value)) in newest {
+        assert!(
+            found.contains_key(&offset) || !has_value || offset < expected.start,
+            "{context}: the newest record of {key:?}, offset {offset}, is gone"
         );
     }
 }

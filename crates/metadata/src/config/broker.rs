@@ -352,15 +352,16 @@ pub static BROKER: &[Key] = &[
     )
     .unit(Unit::Millis)
     .check(Check::AtLeast(0))
-    .dynamic()
-    .effect(Effect::Accepted(NO_COMPACTION)),
+    .dynamic(),
     Key::new(
         "log.cleaner.enable",
         Kind::Boolean,
         "true",
         "Whether Kafka's compaction runs.",
     )
-    .effect(Effect::Accepted(NO_COMPACTION)),
+    .effect(Effect::Accepted(
+        "compaction runs for every topic whose cleanup.policy asks for it",
+    )),
     Key::new(
         "log.cleaner.max.compaction.lag.ms",
         Kind::Long,
@@ -369,8 +370,7 @@ pub static BROKER: &[Key] = &[
     )
     .unit(Unit::Millis)
     .check(Check::AtLeast(1))
-    .dynamic()
-    .effect(Effect::Accepted(NO_COMPACTION)),
+    .dynamic(),
     Key::new(
         "log.cleaner.min.cleanable.ratio",
         Kind::Double,
@@ -378,8 +378,7 @@ pub static BROKER: &[Key] = &[
         "The default of min.cleanable.dirty.ratio.",
     )
     .check(Check::Ratio)
-    .dynamic()
-    .effect(Effect::Accepted(NO_COMPACTION)),
+    .dynamic(),
     Key::new(
         "log.cleaner.min.compaction.lag.ms",
         Kind::Long,
@@ -388,8 +387,7 @@ pub static BROKER: &[Key] = &[
     )
     .unit(Unit::Millis)
     .check(Check::AtLeast(0))
-    .dynamic()
-    .effect(Effect::Accepted(NO_COMPACTION)),
+    .dynamic(),
     Key::new(
         "log.cleanup.policy",
         Kind::List,
@@ -398,7 +396,7 @@ pub static BROKER: &[Key] = &[
     )
     .check(Check::EachOf(&["compact", "delete"]))
     .dynamic()
-    .refused("compact", NO_COMPACTION),
+    .refused_before(2, "compact", NO_COMPACTION),
     Key::new(
         "log.dir",
         Kind::List,
@@ -966,16 +964,17 @@ pub fn find_broker(name: &str) -> Result<&'static Key, ConfigError> {
 }
 
 /// Checks a broker's dynamic settings, or the cluster's: names, values, and that each may change
-/// while the broker runs.
+/// while the broker runs. `rules` as in [`super::topic::check_topic`].
 pub fn check_broker<'a>(
     settings: impl Iterator<Item = (&'a str, &'a str)>,
+    rules: u16,
 ) -> Result<(), ConfigError> {
     for (name, value) in settings {
         let key = find_broker(name)?;
         if !key.dynamic {
             return Err(ConfigError::NotDynamic { key: key.name });
         }
-        key.validate_unless_internal(value, false)?;
+        key.validate_under(rules, value)?;
     }
     Ok(())
 }

@@ -30,7 +30,10 @@ pub use settings::{
 ///
 /// A command carries the number of the rules it was proposed under, so that replaying an old log
 /// with newer code decides each command as it was decided then (design note 0050).
-pub const RULES: u16 = 1;
+///
+/// - 1: `compact` in cleanup policies is refused, except on the broker's own topics.
+/// - 2: it is taken.
+pub const RULES: u16 = 2;
 
 /// What kind of value a key takes. The numbers are DescribeConfigs' type codes (rule M11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +143,14 @@ pub struct Alias {
     pub scale: i64,
 }
 
+/// A word of a value that was refused before some rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused {
+    rules: u16,
+    word: &'static str,
+    why: &'static str,
+}
+
 /// The declaration of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -165,8 +176,8 @@ pub struct Key {
     pub listed: bool,
     /// Broker keys that give the default, in order of precedence.
     pub aliases: &'static [Alias],
-    /// One word of the value that is refused for now, and why.
-    pub refused: Option<(&'static str, &'static str)>,
+    /// One word of the value that older rules refuse ([`RULES`]).
+    refused: Option<Refused>,
 }
 
 impl Key {
@@ -218,8 +229,8 @@ impl Key {
         self.aliases = aliases;
         self
     }
-    const fn refused(mut self, word: &'static str, why: &'static str) -> Key {
-        self.refused = Some((word, why));
+    const fn refused_before(mut self, rules: u16, word: &'static str, why: &'static str) -> Key {
+        self.refused = Some(Refused { rules, word, why });
         self
     }
 
@@ -334,15 +345,15 @@ impl Key {
         Ok(())
     }
 
-    /// Like [`Key::validate`], and refuses the word that does not work yet.
-    fn validate_unless_internal(&self, value: &str, internal: bool) -> Result<(), ConfigError> {
+    /// Like [`Key::validate`], and refuses what these rules refuse.
+    fn validate_under(&self, rules: u16, value: &str) -> Result<(), ConfigError> {
         self.validate(value)?;
         match self.refused {
-            Some((word, why)) if !internal && split_list(value).contains(&word) => {
+            Some(refused) if rules < refused.rules && split_list(value).contains(&refused.word) => {
                 Err(ConfigError::Refused {
                     key: self.name,
                     value: value.into(),
-                    why,
+                    why: refused.why,
                 })
             }
             _ => Ok(()),

@@ -72,9 +72,6 @@ fn row(page: &mut String, key: &Key, tells_dynamic: bool) {
             let _ = write!(words, " *Only the default is taken: {why}.*");
         }
     }
-    if let Some((word, why)) = key.refused {
-        let _ = write!(words, " *`{word}` is refused: {why}.*");
-    }
     let kind = match key.unit {
         Unit::None => key.kind.word().to_ascii_lowercase(),
         unit => format!(

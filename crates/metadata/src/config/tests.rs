@@ -161,7 +161,7 @@ fn a_bad_file_is_reported_whole_and_names_the_nearest_key() {
         ("num.partitions", "zero"),
         ("zookeeper.connect", "localhost:2181"),
         ("authorizer.class.name", "org.example.Mine"),
-        ("log.cleanup.policy", "compact"),
+        ("log.cleanup.policy", "shred"),
     ]);
     let texts: Vec<String> = problems
         .iter()
@@ -178,8 +178,7 @@ fn a_bad_file_is_reported_whole_and_names_the_nearest_key() {
             "zookeeper.connect: it is one of Kafka's keys, but nothing here depends on it",
             "Invalid value org.example.Mine for configuration authorizer.class.name: access rules do \
          not exist here yet",
-            "Invalid value compact for configuration log.cleanup.policy: log compaction does not \
-         exist here yet; use cleanup.policy=delete",
+            "Invalid value shred for configuration log.cleanup.policy: Each entry must be one of: compact, delete",
         ]
     );
 }
@@ -289,12 +288,16 @@ fn values_are_checked_like_kafka_does() {
 }
 
 #[test]
-fn compaction_is_refused_except_for_the_brokers_own_topics() {
+fn an_old_log_is_decided_as_it_was_when_there_was_no_compaction() {
     for policy in ["compact", "compact,delete", "delete, compact"] {
         let settings = [("cleanup.policy", policy)];
-        assert!(check_topic("orders", settings.into_iter(), RULES).is_err());
-        assert!(check_topic("__consumer_offsets", settings.into_iter(), RULES).is_ok());
-        assert!(check_topic("__transaction_state", settings.into_iter(), RULES).is_ok());
+        assert!(check_topic("orders", settings.into_iter(), 1).is_err());
+        assert!(check_topic("orders", settings.into_iter(), 2).is_ok());
+        assert!(check_topic("__consumer_offsets", settings.into_iter(), 1).is_ok());
+        assert!(check_topic("__transaction_state", settings.into_iter(), 1).is_ok());
+        let default = [("log.cleanup.policy", policy)];
+        assert!(check_broker(default.into_iter(), 1).is_err());
+        assert!(check_broker(default.into_iter(), 2).is_ok());
     }
 }
 
@@ -338,11 +341,11 @@ fn secrets_never_appear_in_errors() {
 #[test]
 fn only_dynamic_broker_keys_change_while_it_runs() {
     assert_eq!(
-        check_broker([("log.retention.ms", "5")].into_iter()),
+        check_broker([("log.retention.ms", "5")].into_iter(), RULES),
         Ok(())
     );
     assert_eq!(
-        check_broker([("num.partitions", "5")].into_iter()),
+        check_broker([("num.partitions", "5")].into_iter(), RULES),
         Err(ConfigError::NotDynamic {
             key: "num.partitions"
         })
@@ -422,6 +425,9 @@ fn typed_settings_follow_the_layers() {
     );
     assert_eq!(settings.sync, SyncPolicy::Durable);
     assert_eq!(settings.compression, Compression::Producer);
+    assert_eq!(settings.dirty_ratio_min, 500_000);
+    assert_eq!(settings.compaction_lag_ms_min, 0);
+    assert_eq!(settings.compaction_lag_ms_max, i64::MAX);
 
     let own = map(&[
         ("cleanup.policy", "compact"),
@@ -429,6 +435,9 @@ fn typed_settings_follow_the_layers() {
         ("retention.ms", "-1"),
         ("message.timestamp.type", "LogAppendTime"),
         ("compression.type", "zstd"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("min.compaction.lag.ms", "7"),
+        ("max.compaction.lag.ms", "8"),
     ]);
     let settings = TopicSettings::resolve(&Layers {
         own: Some(&own),
@@ -445,6 +454,14 @@ fn typed_settings_follow_the_layers() {
     assert_eq!(settings.retention_ms, None);
     assert_eq!(settings.timestamp_kind, TimestampKind::LogAppendTime);
     assert_eq!(settings.compression, Compression::Zstd);
+    assert_eq!(settings.dirty_ratio_min, 10_000);
+    assert_eq!(
+        (
+            settings.compaction_lag_ms_min,
+            settings.compaction_lag_ms_max
+        ),
+        (7, 8)
+    );
 }
 
 // rule M11

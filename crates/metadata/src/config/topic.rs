@@ -1,7 +1,7 @@
 //! The topic keys: all 32 of Kafka's client library, the deprecated ones that older clients still
 //! send, the two of the reassignment tool, and our own.
 
-use super::{Alias, Check, ConfigError, Effect, Key, Kind, Unit, find};
+use super::{Alias, Check, ConfigError, Effect, Key, Kind, RULES, Unit, find};
 
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
@@ -13,7 +13,7 @@ const SYNC_POLICY_DECIDES: Effect =
 const NO_TIERING: &str = "tiered storage does not exist here yet";
 const OLD_CLIENT: Effect = Effect::Accepted("a key of older Kafka versions; ignored");
 pub(super) const NO_COMPACTION: &str =
-    "log compaction does not exist here yet; use cleanup.policy=delete";
+    "log compaction did not exist under these rules; use cleanup.policy=delete";
 
 /// All topic keys, by name.
 pub static TOPIC: &[Key] = &[
@@ -30,7 +30,7 @@ pub static TOPIC: &[Key] = &[
         name: "log.cleanup.policy",
         scale: 1,
     }])
-    .refused("compact", NO_COMPACTION),
+    .refused_before(2, "compact", NO_COMPACTION),
     Key::new(
         "compression.gzip.level",
         Kind::Int,
@@ -99,7 +99,6 @@ pub static TOPIC: &[Key] = &[
     .unit(Unit::Millis)
     .check(Check::AtLeast(0))
     .dynamic()
-    .effect(NEEDS_COMPACTION)
     .aliases(&[Alias {
         name: "log.cleaner.delete.retention.ms",
         scale: 1,
@@ -222,7 +221,6 @@ pub static TOPIC: &[Key] = &[
     .unit(Unit::Millis)
     .check(Check::AtLeast(1))
     .dynamic()
-    .effect(NEEDS_COMPACTION)
     .aliases(&[Alias {
         name: "log.cleaner.max.compaction.lag.ms",
         scale: 1,
@@ -327,7 +325,6 @@ pub static TOPIC: &[Key] = &[
     )
     .check(Check::Ratio)
     .dynamic()
-    .effect(NEEDS_COMPACTION)
     .aliases(&[Alias {
         name: "log.cleaner.min.cleanable.ratio",
         scale: 1,
@@ -341,7 +338,6 @@ pub static TOPIC: &[Key] = &[
     .unit(Unit::Millis)
     .check(Check::AtLeast(0))
     .dynamic()
-    .effect(NEEDS_COMPACTION)
     .aliases(&[Alias {
         name: "log.cleaner.min.compaction.lag.ms",
         scale: 1,
@@ -527,7 +523,6 @@ pub static TOPIC: &[Key] = &[
 
 const DEFAULT_LEVEL_ONLY: Effect =
     Effect::Accepted("recompression takes each codec's default level");
-const NEEDS_COMPACTION: Effect = Effect::Accepted(NO_COMPACTION);
 
 /// Topics the broker keeps for itself; they may be compacted whatever the rules say.
 pub fn is_internal(topic: &str) -> bool {
@@ -554,10 +549,12 @@ pub fn check_topic<'a>(
     settings: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     rules: u16,
 ) -> Result<(), ConfigError> {
-    // Rules 1 are the first; later ones branch here and leave these as they are.
     debug_assert!(rules >= 1, "rules are counted from 1");
     for (name, value) in settings.clone() {
-        find_topic(name)?.validate_unless_internal(value, is_internal(topic))?;
+        let key = find_topic(name)?;
+        // The broker's own topics might be compacted before anybody's.
+        let rules = if is_internal(topic) { RULES } else { rules };
+        key.validate_under(rules, value)?;
     }
     let number = |name: &str, default: i64| {
         settings

@@ -381,3 +381,151 @@ fn random_batches_come_back_as_they_went_in() {
         assert_eq!(read, expected);
     }
 }
+
+const NO_HORIZON: Horizon = Horizon {
+    at_ms: 9_000,
+    always: false,
+};
+
+/// Offset, timestamp, key, value and how many headers.
+type Told = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, usize);
+
+fn records_of(bytes: &[u8]) -> Vec<Told> {
+    let batch = view(bytes);
+    assert!(check_crc(&batch));
+    let records = BatchRecords::open(&batch, CAP).expect("opens");
+    records
+        .iter()
+        .map(|record| {
+            let record = record.expect("whole");
+            let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+            let headers = record.headers.len();
+            (
+                record.offset.0,
+                record.timestamp,
+                own(record.key),
+                own(record.value),
+                headers,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_that_keeps_everything_is_left_alone() {
+    let mut builder = BatchBuilder::new();
+    builder.append(&NewRecord {
+        timestamp: 5,
+        key: Some(b"a"),
+        value: Some(b"1"),
+        headers: &[],
+    });
+    let bytes = builder.build().expect("builds");
+    let kept = retain(&view(&bytes), NO_HORIZON, CAP, |_| true).expect("reads");
+    assert_eq!(kept, Retained::Whole);
+    let kept = retain(&view(&bytes), NO_HORIZON, CAP, |_| false).expect("reads");
+    assert_eq!(kept, Retained::Nothing);
+}
+
+#[test]
+fn what_stays_of_a_batch_keeps_its_offsets_producer_and_codec() {
+    // rule C1
+    for codec in Codec::ALL {
+        let bytes = sample(codec);
+        let all = records_of(&bytes);
+        let keep = |record: &Record<'_>| record.offset_delta < 1;
+        let Ok(Retained::Part {
+            bytes: part,
+            records,
+        }) = retain(&view(&bytes), NO_HORIZON, CAP, keep)
+        else {
+            panic!("{codec}: a part stays");
+        };
+        assert_eq!(records, 1);
+        let (before, after) = (view(&bytes), view(&part));
+        assert_eq!(records_of(&part), all[..1]);
+        assert_eq!(after.codec(), Some(codec));
+        assert_eq!(after.last_offset_delta(), before.last_offset_delta());
+        assert_eq!(after.base_timestamp(), before.base_timestamp());
+        assert_eq!(after.max_timestamp(), 1000);
+        assert_eq!(after.delete_horizon_ms(), None);
+        assert_eq!(after.producer_id(), before.producer_id());
+        assert_eq!(after.last_sequence(), before.last_sequence());
+    }
+}
+
+#[test]
+fn a_batch_with_a_tombstone_gets_a_horizon_once() {
+    // rule C2
+    for codec in Codec::ALL {
+        let bytes = sample(codec);
+        let Ok(Retained::Part { bytes: first, .. }) =
+            retain(&view(&bytes), NO_HORIZON, CAP, |_| true)
+        else {
+            panic!("{codec}: a tombstone needs a horizon");
+        };
+        assert_eq!(view(&first).delete_horizon_ms(), Some(9_000));
+        assert_eq!(
+            records_of(&first),
+            records_of(&bytes),
+            "timestamps stay what they were"
+        );
+        let later = Horizon {
+            at_ms: 20_000,
+            always: true,
+        };
+        let again = retain(&view(&first), later, CAP, |_| true).expect("reads");
+        assert_eq!(again, Retained::Whole);
+        let keep = |record: &Record<'_>| record.offset_delta == 2;
+        let Ok(Retained::Part { bytes: part, .. }) = retain(&view(&first), later, CAP, keep) else {
+            panic!("{codec}: a part stays");
+        };
+        assert_eq!(view(&part).delete_horizon_ms(), Some(9_000));
+        assert_eq!(records_of(&part), records_of(&bytes)[2..]);
+    }
+}
+
+#[test]
+fn an_empty_batch_keeps_offsets_producer_and_newest_timestamp() {
+    // rule C3
+    let mut bytes = sample(Codec::Zstd);
+    batch::stamp_header(&mut bytes, Offset(40), LeaderEpoch(3));
+    let empty = empty_batch(&view(&bytes));
+    let (before, after) = (view(&bytes), view(&empty));
+    assert!(check_crc(&after));
+    assert_eq!(after.len(), batch::HEADER_BYTES);
+    assert_eq!(after.record_count(), 0);
+    assert_eq!(after.codec(), Some(Codec::None));
+    assert_eq!(
+        (after.base_offset(), after.last_offset()),
+        (before.base_offset(), before.last_offset())
+    );
+    assert_eq!(after.leader_epoch(), LeaderEpoch(3));
+    assert_eq!(after.max_timestamp(), before.max_timestamp());
+    assert_eq!(after.last_sequence(), before.last_sequence());
+    assert_eq!(after.producer_epoch(), before.producer_epoch());
+    assert!(records_of(&empty).is_empty());
+}
+
+#[test]
+fn append_time_survives_a_horizon() {
+    let mut bytes = sample(Codec::None);
+    batch::stamp(
+        &mut bytes,
+        Stamp {
+            base_offset: Offset(0),
+            leader_epoch: LeaderEpoch(0),
+            append_time_ms: Some(7_777),
+        },
+    );
+    let Ok(Retained::Part { bytes: kept, .. }) = retain(&view(&bytes), NO_HORIZON, CAP, |_| true)
+    else {
+        panic!("a tombstone needs a horizon");
+    };
+    assert_eq!(view(&kept).max_timestamp(), 7_777);
+    assert!(
+        records_of(&kept)
+            .iter()
+            .all(|(_, timestamp, ..)| *timestamp == 7_777)
+    );
+}
