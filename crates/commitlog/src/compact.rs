@@ -184,6 +184,7 @@ impl Shared {
     /// Chooses the partition whose log is dirtiest, if any is dirty enough.
     fn begin_pass(&self, now_ms: i64) -> Option<Job> {
         let mut best: Option<(Dirt, Arc<Partition>)> = None;
+        let (mut dirty_percent, mut uncleanable) = (0, 0);
         let replay_from = crate::read_lock(&self.meta).manifest.replay_from.0;
         for partition in self.all_partitions() {
             let settings = partition.settings();
@@ -199,8 +200,10 @@ impl Shared {
                 let state = partition.state();
                 // A truncation that no checkpoint has puts every swap off.
                 let cut = state.truncated_lsn >= replay_from;
+                uncleanable += u64::from(state.uncleanable && !state.gone);
                 state.dirt(now_ms).filter(|_| !cut)
             };
+            dirty_percent = dirty_percent.max(dirt.as_ref().map_or(0, Dirt::percent));
             if dirt.filter(ripe).is_none() {
                 continue;
             };
@@ -216,6 +219,7 @@ impl Shared {
                 best = Some((dirt, Arc::clone(&partition)));
             }
         }
+        self.metrics.note_dirt(dirty_percent, uncleanable);
         let (_, partition) = best?;
         let plan = partition.state().plan_pass(now_ms)?;
         // A group is there twice until its old files go: what checkpoints need is not for this.
@@ -238,9 +242,14 @@ impl Shared {
         let partition = Arc::clone(&job.partition);
         let tallied = job.tallied;
         self.metrics.compacted_bytes.add(tallied.read_bytes);
+        self.metrics
+            .compaction_written_bytes
+            .add(tallied.written_bytes);
         match ended {
             Ok(()) => {
                 self.metrics.compactions.add(1);
+                self.metrics
+                    .note_recopied(tallied.written_bytes, tallied.copied_bytes);
                 tracing::debug!(partition = %partition.key(), read = tallied.read_bytes, written = tallied.written_bytes, "a pass ended");
             }
             Err(stop) => {
@@ -310,6 +319,14 @@ impl Dirt {
     fn above(&self, ratio: u32) -> bool {
         let all = u128::from(self.clean_bytes + self.dirty_bytes);
         u128::from(self.dirty_bytes) * u128::from(RATIO_WHOLE) > all * u128::from(ratio)
+    }
+
+    fn percent(&self) -> u64 {
+        let all = self.clean_bytes + self.dirty_bytes;
+        self.dirty_bytes
+            .saturating_mul(100)
+            .checked_div(all)
+            .unwrap_or(0)
     }
 
     fn dirtier(&self, other: &Dirt) -> bool {

@@ -40,11 +40,16 @@ pub(crate) struct Metrics {
     pub scrub_damage: Counter,
     pub compactions: Counter,
     pub compacted_bytes: Counter,
+    pub compaction_written_bytes: Counter,
     pub compaction_failures: Counter,
+    /// As the last look for a log to compact saw them, and the last pass.
+    dirty_percent: AtomicU64,
+    uncleanable: AtomicU64,
+    recopy_percent: AtomicU64,
 }
 
-/// The counters of a store at one moment. Those from `slots` on
-/// are of this moment, the others only grow.
+/// The counters of a store at one moment. Shares in percent, and those from `slots` on, are of this
+/// moment, the others only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreMetrics {
     /// Groups made durable.
@@ -74,10 +79,18 @@ pub struct StoreMetrics {
     pub scrub_damage: u64,
     /// Compaction passes completed.
     pub compactions: u64,
-    /// Bytes compaction has read, twice what was dirty.
+    /// Bytes compaction has read, those twice that were dirty.
     pub compacted_bytes: u64,
+    /// Bytes compaction has written.
+    pub compaction_written_bytes: u64,
     /// Compaction passes that failed.
     pub compaction_failures: u64,
+    /// Share of the dirtiest compacted log that is dirty, percent, at the last look.
+    pub compaction_dirty_percent: u64,
+    /// Logs whose bytes stand in the way of their compaction, at the last look.
+    pub compaction_uncleanable: u64,
+    /// What the last pass wrote of what it copied from, percent.
+    pub compaction_recopy_percent: u64,
     /// Slots of the log.
     pub slots: u64,
     /// Slots that may be written over.
@@ -110,6 +123,18 @@ impl Metrics {
         self.slots_free.store(free as u64, Ordering::Relaxed);
     }
 
+    /// A look for a log to compact found these.
+    pub fn note_dirt(&self, dirty_percent: u64, uncleanable: u64) {
+        self.dirty_percent.store(dirty_percent, Ordering::Relaxed);
+        self.uncleanable.store(uncleanable, Ordering::Relaxed);
+    }
+
+    /// A pass copied so much of so much.
+    pub fn note_recopied(&self, written: u64, of: u64) {
+        let percent = written.saturating_mul(100).checked_div(of).unwrap_or(0);
+        self.recopy_percent.store(percent, Ordering::Relaxed);
+    }
+
     pub fn snapshot(&self) -> StoreMetrics {
         StoreMetrics {
             groups: self.groups.value(),
@@ -128,7 +153,11 @@ impl Metrics {
             scrub_damage: self.scrub_damage.value(),
             compactions: self.compactions.value(),
             compacted_bytes: self.compacted_bytes.value(),
+            compaction_written_bytes: self.compaction_written_bytes.value(),
             compaction_failures: self.compaction_failures.value(),
+            compaction_dirty_percent: self.dirty_percent.load(Ordering::Relaxed),
+            compaction_uncleanable: self.uncleanable.load(Ordering::Relaxed),
+            compaction_recopy_percent: self.recopy_percent.load(Ordering::Relaxed),
             ..StoreMetrics::default()
         }
     }

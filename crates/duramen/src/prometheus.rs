@@ -210,6 +210,7 @@ fn data_directory(page: &mut Page, snapshot: &Snapshot) {
         "Damaged ranges found by that.",
         store.scrub_damage,
     );
+    compaction(page, store);
     page.gauge(
         "duramen_disk_free_bytes",
         "Free bytes of the filesystem with the data.",
@@ -234,6 +235,44 @@ fn data_directory(page: &mut Page, snapshot: &Snapshot) {
         "kafka_log_logmanager_offlinelogdirectorycount",
         "1 when the data directory failed and acknowledges nothing more.",
         u64::from(matches!(snapshot.health, StoreHealth::Dead(_))),
+    );
+}
+
+fn compaction(page: &mut Page, store: &StoreMetrics) {
+    page.counter(
+        "duramen_compactions_total",
+        "Compaction passes completed.",
+        store.compactions,
+    );
+    page.counter(
+        "duramen_compaction_failures_total",
+        "Compaction passes that failed.",
+        store.compaction_failures,
+    );
+    page.counter(
+        "duramen_compaction_read_bytes_total",
+        "Bytes that compaction read.",
+        store.compacted_bytes,
+    );
+    page.counter(
+        "duramen_compaction_written_bytes_total",
+        "Bytes that compaction wrote.",
+        store.compaction_written_bytes,
+    );
+    page.gauge(
+        "kafka_log_logcleaner_cleaner_recopy_percent",
+        "What the last compaction pass wrote of what it copied from.",
+        store.compaction_recopy_percent,
+    );
+    page.gauge(
+        "kafka_log_logcleanermanager_max_dirty_percent",
+        "Share of the dirtiest compacted log that is dirty.",
+        store.compaction_dirty_percent,
+    );
+    page.gauge(
+        "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        "Compacted logs with damage or too many keys in one batch, which are left alone.",
+        store.compaction_uncleanable,
     );
 }
 

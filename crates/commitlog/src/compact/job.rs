@@ -92,6 +92,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tallied {
     pub read_bytes: u64,
+    /// Read in order to be copied.
+    pub copied_bytes: u64,
     pub written_bytes: u64,
 }
 
@@ -417,6 +419,7 @@ impl Job {
             self.finish_output(shared, copying, end, clean)?;
         }
         self.tallied.read_bytes += read;
+        self.tallied.copied_bytes += read;
         Ok(Some(read + self.tallied.written_bytes - written))
     }
 
