@@ -128,6 +128,7 @@ impl Connection {
             doom: RefCell::new(None),
         });
         reactor.register(shared.clone());
+        reactor.counters.entered(context.session.listener_name());
         Box::new(Connection {
             input: Input::new(reactor.shelf.clone(), context.node.limits.request_bytes_max),
             charge: Charge::new(context.node.permits.clone()),
@@ -147,7 +148,9 @@ impl Connection {
     /// Serves until the connection ends.
     pub async fn serve(mut self: Box<Self>) {
         let reason = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.context.reactor.counters.closed(&reason);
+        let counters = &self.context.reactor.counters;
+        counters.closed(&reason);
+        counters.left(self.context.session.listener_name());
         if reason.is_noteworthy() {
             tracing::info!(peer = %self.context.session.peer, %reason, "connection closed");
         } else {

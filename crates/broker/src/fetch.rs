@@ -302,7 +302,11 @@ impl Plan {
             urgent: false,
         };
         for part in &self.parts {
-            let answer = match part.read(self, found.bytes) {
+            let answer = part.read(self, found.bytes);
+            if let Ok(replica) = &part.replica {
+                replica.counters().looked_at(answer.is_err());
+            }
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     let error = part.explained(context, version, error);
@@ -448,6 +452,9 @@ fn finish(
         match insert(slice) {
             Ok(insert) => {
                 context.reactor.counters.fetched(slice.length);
+                if let Ok(replica) = &plan.parts[at].replica {
+                    replica.counters().fetched(slice.length);
+                }
                 inserts.push((at, insert));
             }
             Err(error) => {

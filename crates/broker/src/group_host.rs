@@ -16,8 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
 use coordinator::{
-    Assignor, Caller, ConsumerSettings, Counts, Effects, GroupRequest, GroupResponse, Migration,
-    Now, Record, RecordOrigin, Settings, Shard, Token, shard_of_group,
+    Assignor, Caller, ConsumerSettings, Counts, Effects, FetchRequest, GroupRequest, GroupResponse,
+    ListRequest, Migration, Now, Record, RecordOrigin, Settings, Shard, Token, shard_of_group,
 };
 use metadata::config::StaticConfig;
 use metadata::{Command, Image, MetadataOffset, Refusal};
@@ -31,6 +31,7 @@ use world::spawn::Priority;
 use world::{Clock, Instant, Next, Signal, Worker};
 
 use crate::bell::Bell;
+use crate::census::Reader;
 use crate::dispatch::{Context, Request};
 use crate::features::{self, GROUP_VERSION};
 use crate::group_view::GroupView;
@@ -61,6 +62,17 @@ type Given = (GroupResponse, Option<Lsn>);
 
 /// Deleted partitions: topic and number of each.
 type Deleted = Vec<(Arc<str>, i32)>;
+
+/// Version of the requests by which groups are surveyed: one in which errors stand once.
+const SURVEY_VERSION: i16 = 8;
+
+/// A group, its members with what they were given, its committed offsets.
+pub struct SurveyedGroup {
+    pub group: Arc<str>,
+    pub is_simple: bool,
+    pub members: Vec<(Arc<Reader>, Bytes)>,
+    pub offsets: Vec<(Arc<str>, i32, i64)>,
+}
 
 /// The shards of this node.
 pub struct GroupHost {
@@ -306,6 +318,21 @@ impl GroupHost {
         sum
     }
 
+    /// Every group of the shards that this node leads and has loaded; those it has not are begun to
+    /// be loaded, for a group that nobody asks about may be the one that falls behind.
+    pub fn survey(&self, node: &Arc<Node>) -> Vec<SurveyedGroup> {
+        let mut found = Vec::new();
+        for partition in self.led_partitions(node) {
+            if let Ok(host) = self.host(node, partition)
+                && let Some(shard) = &mut host.lock().shard
+            {
+                survey_shard(shard, now(node), &mut found);
+            }
+        }
+        found.sort_by(|one, other| one.group.cmp(&other.group));
+        found
+    }
+
     /// Ends every shard, because the node goes down: whoever waits for a rebalance is told to
     /// look for another coordinator, and does not hold up the end.
     pub fn unload(&self) {
@@ -425,6 +452,63 @@ impl GroupHost {
         self.shards
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Asks a shard what any client may ask it; it writes nothing for that.
+fn survey_shard(shard: &mut Shard, now: Now, found: &mut Vec<SurveyedGroup>) {
+    let caller = Caller {
+        version: SURVEY_VERSION,
+        client_id: "".into(),
+        client_host: "".into(),
+        chance: 0,
+    };
+    let mut ask = |request| {
+        let effects = shard.handle(now, Token(u64::MAX), &caller, request);
+        effects.replies.into_iter().next().map(|(_, reply)| reply)
+    };
+    let Some(GroupResponse::List(listed)) = ask(GroupRequest::List(ListRequest::default())) else {
+        return;
+    };
+    for listed in listed.groups {
+        let group = listed.group;
+        let described = ask(GroupRequest::Describe(vec![group.clone()]));
+        let members = match described {
+            Some(GroupResponse::Describe(described)) => described.into_iter().next(),
+            _ => None,
+        };
+        let members = members.map_or_else(Vec::new, |described| described.members);
+        let fetched = ask(GroupRequest::Fetch(FetchRequest {
+            group: group.clone(),
+            topics: None,
+            require_stable: false,
+        }));
+        let topics = match fetched {
+            Some(GroupResponse::Fetch(fetched)) => fetched.topics,
+            _ => Vec::new(),
+        };
+        let offsets = topics.into_iter().flat_map(|topic| {
+            let name = topic.name;
+            let committed = topic.partitions.into_iter().filter(|one| one.offset >= 0);
+            committed.map(move |one| (name.clone(), one.partition, one.offset))
+        });
+        found.push(SurveyedGroup {
+            // Nobody was ever a member where no kind of member is known.
+            is_simple: listed.protocol_type.is_empty(),
+            members: members
+                .into_iter()
+                .map(|member| {
+                    let reader = Reader {
+                        id: member.member_id,
+                        client: member.client_id,
+                        host: member.client_host.trim_start_matches('/').into(),
+                    };
+                    (Arc::new(reader), member.assignment)
+                })
+                .collect(),
+            offsets: offsets.collect(),
+            group,
+        });
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use commitlog::{StoreHealth, StoreMetrics};
@@ -55,6 +56,8 @@ pub struct Counters {
     produce_failed: AtomicU64,
     fetch_failed: AtomicU64,
     stalls: AtomicU64,
+    /// Connections by listener: touched when one comes or goes.
+    listeners: Mutex<BTreeMap<String, u64>>,
 }
 
 fn zeros<const N: usize>() -> [AtomicU64; N] {
@@ -97,6 +100,7 @@ impl Default for Counters {
             produce_failed: AtomicU64::new(0),
             fetch_failed: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
+            listeners: Mutex::default(),
         }
     }
 }
@@ -122,6 +126,28 @@ impl Counters {
     /// A connection was opened.
     pub fn opened(&self) {
         add(&self.connections_opened, 1);
+    }
+
+    /// A connection came in on this listener.
+    pub fn entered(&self, listener: &str) {
+        let mut listeners = self.listeners();
+        match listeners.get_mut(listener) {
+            Some(count) => *count += 1,
+            None => drop(listeners.insert(listener.to_owned(), 1)),
+        }
+    }
+
+    /// One of this listener's connections ended.
+    pub fn left(&self, listener: &str) {
+        if let Some(count) = self.listeners().get_mut(listener) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A connection was closed.
@@ -170,6 +196,80 @@ impl Counters {
     }
 }
 
+/// What is counted of one topic: once for a batch or for a partition of a request, never for a record.
+#[derive(Debug, Default)]
+pub struct TopicCounters {
+    messages_in: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    produces: AtomicU64,
+    fetches: AtomicU64,
+    produce_failed: AtomicU64,
+    fetch_failed: AtomicU64,
+}
+
+impl TopicCounters {
+    /// A partition of a Produce request was answered.
+    pub fn produced(&self, failed: bool) {
+        add(&self.produces, 1);
+        if failed {
+            add(&self.produce_failed, 1);
+        }
+    }
+
+    /// A batch was appended.
+    pub fn appended(&self, records: u64, bytes: u64) {
+        add(&self.messages_in, records);
+        add(&self.bytes_in, bytes);
+    }
+
+    /// A partition of a Fetch request was looked at.
+    pub fn looked_at(&self, failed: bool) {
+        add(&self.fetches, 1);
+        if failed {
+            add(&self.fetch_failed, 1);
+        }
+    }
+
+    /// Record bytes were handed out.
+    pub fn fetched(&self, bytes: u64) {
+        add(&self.bytes_out, bytes);
+    }
+
+    /// All of them at this moment.
+    pub fn counts(&self) -> TopicCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TopicCounts {
+            messages_in: read(&self.messages_in),
+            bytes_in: read(&self.bytes_in),
+            bytes_out: read(&self.bytes_out),
+            produces: read(&self.produces),
+            fetches: read(&self.fetches),
+            produce_failed: read(&self.produce_failed),
+            fetch_failed: read(&self.fetch_failed),
+        }
+    }
+}
+
+/// The counters of a topic at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicCounts {
+    /// Records appended for clients.
+    pub messages_in: u64,
+    /// Bytes of their batches.
+    pub bytes_in: u64,
+    /// Record bytes handed to readers.
+    pub bytes_out: u64,
+    /// Partitions in Produce requests.
+    pub produces: u64,
+    /// Partitions looked at for Fetch requests.
+    pub fetches: u64,
+    /// Partitions of Produce requests that were answered with an error.
+    pub produce_failed: u64,
+    /// Partitions of Fetch requests that were answered with an error.
+    pub fetch_failed: u64,
+}
+
 /// What is known of one API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiSnapshot {
@@ -210,6 +310,8 @@ pub struct Snapshot {
     pub stalls: u64,
     /// Connections now.
     pub connections: u64,
+    /// The same by listener.
+    pub connections_of: BTreeMap<String, u64>,
     /// Request bytes held now.
     pub request_bytes: u64,
     /// Times a connection waited for request bytes of others.
@@ -222,6 +324,8 @@ pub struct Snapshot {
     pub groups: Counts,
     /// Partitions hosted here.
     pub partitions: PartitionCounts,
+    /// Whether the cluster's metadata is decided here.
+    pub is_controller: bool,
 }
 
 /// Partitions by how they fare.
@@ -233,6 +337,8 @@ pub struct PartitionCounts {
     pub led: u64,
     /// Led from here, with fewer replicas in sync than there are.
     pub under_replicated: u64,
+    /// Led from here, with fewer replicas in sync than acks=all asks for.
+    pub under_insync_min: u64,
     /// Of the whole cluster, without a leader.
     pub offline: u64,
 }
@@ -240,6 +346,9 @@ pub struct PartitionCounts {
 impl Snapshot {
     /// Adds the counters of one reactor.
     pub fn add(&mut self, counters: &Counters) {
+        for (listener, count) in counters.listeners().iter() {
+            *self.connections_of.entry(listener.clone()).or_default() += count;
+        }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for (api, counted) in TABLE.iter().zip(&counters.apis) {
             let requests = read(&counted.requests);

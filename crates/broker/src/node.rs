@@ -307,6 +307,8 @@ impl Node {
         snapshot.health = self.store.health();
         snapshot.groups = self.groups.counts();
         snapshot.partitions = self.partition_counts();
+        // One node decides alone.
+        snapshot.is_controller = true;
         snapshot
     }
 
@@ -320,6 +322,11 @@ impl Node {
             counts.led += u64::from(led);
             counts.under_replicated += u64::from(led && missing);
             counts.offline += u64::from(partition.leader.is_none());
+        }
+        for replica in self.partitions.all() {
+            let short =
+                replica.leading().is_some() && !replica.has_enough_insync(&replica.settings());
+            counts.under_insync_min += u64::from(short);
         }
         counts
     }

@@ -29,6 +29,7 @@ use crate::limits::REQUEST_PARTITIONS_MAX;
 use crate::metadata_api::is_internal;
 use crate::outgoing::Outgoing;
 use crate::record_checks::{self, check_records};
+use crate::replica::Replica;
 
 /// The client id that may write into internal topics; Kafka's name for it.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -162,6 +163,21 @@ impl StalledProduce {
                 .by_name(&self.image, part.topic.as_str(), part.partition)
         };
         let replica = replica?;
+        let outcome = self.append_to(context, part, &replica, now_ms);
+        let full = matches!(outcome, Err(Attempt::Full));
+        if !full {
+            replica.counters().produced(outcome.is_err());
+        }
+        outcome
+    }
+
+    fn append_to(
+        &mut self,
+        context: &Context,
+        part: &Part,
+        replica: &Replica,
+        now_ms: i64,
+    ) -> Result<Appended, Attempt> {
         // As Kafka: only tools may write into the cluster's own topics.
         if is_internal(replica.topic()) && !self.is_admin() {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -203,6 +219,7 @@ impl StalledProduce {
         if !appended.duplicate {
             let count = u64::try_from(batch.record_count()).unwrap_or(0);
             context.reactor.counters.appended(count, batch.len() as u64);
+            replica.counters().appended(count, batch.len() as u64);
         }
         Ok(appended)
     }

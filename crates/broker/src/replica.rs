@@ -12,10 +12,13 @@ use metadata::config::{self, TimestampKind, TopicSettings};
 use wire::ErrorCode;
 use wire::ids::LeaderEpoch;
 
+use crate::metrics::TopicCounters;
+
 /// What the partitions of one topic share.
 pub struct TopicFacts {
     name: Arc<str>,
     settings: RwLock<Arc<TopicSettings>>,
+    counters: TopicCounters,
 }
 
 impl TopicFacts {
@@ -24,12 +27,18 @@ impl TopicFacts {
         Arc::new(TopicFacts {
             name,
             settings: RwLock::new(settings),
+            counters: TopicCounters::default(),
         })
     }
 
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What is counted of it here.
+    pub fn counters(&self) -> &TopicCounters {
+        &self.counters
     }
 
     /// The settings in force.
@@ -81,6 +90,11 @@ impl Replica {
     /// Its topic's name.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic.name
+    }
+
+    /// What is counted of its topic here.
+    pub fn counters(&self) -> &TopicCounters {
+        self.topic.counters()
     }
 
     /// The epoch in which this broker leads the partition, if it does.

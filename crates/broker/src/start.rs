@@ -21,6 +21,7 @@ use world::net::Accepted;
 use world::{Listener, Signal, WorkerHandle, World};
 
 use crate::advertised::{ConnectionFacts, Surroundings, advertise};
+use crate::census::{self, Census};
 use crate::connection::Connection;
 use crate::control::{Cluster, Control, Machine};
 use crate::dispatch::Context;
@@ -238,6 +239,11 @@ impl Broker {
     /// Counters and gauges.
     pub fn metrics(&self) -> Snapshot {
         self.node.metrics()
+    }
+
+    /// Partitions and groups one by one, up to so many partitions.
+    pub fn census(&self, partitions_max: usize) -> Census {
+        census::take(&self.node, partitions_max)
     }
 
     /// Stops: no new connections and requests, what is in flight is finished within `grace`,

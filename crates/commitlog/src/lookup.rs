@@ -7,15 +7,18 @@ use wire::batch::BatchView;
 use wire::ids::{LeaderEpoch, Offset};
 use wire::record::BatchRecords;
 
-use crate::batch_head::BatchHead;
+use crate::batch_head::{BATCH_HEADER_BYTES, BatchHead};
 use crate::errors::ReadError;
 use crate::index::{Range, SparseIndex};
 use crate::partition::{Partition, State};
-use crate::reader::PLANS_MAX;
+use crate::reader::{PLANS_MAX, ReadBound};
 use crate::segment::scan_batches;
 
 /// The most that one batch may decompress to.
 const DECOMPRESSED_MAX: usize = wire::compress::BATCH_DECOMPRESSED_BYTES_MAX;
+
+/// Batches without records that a look for the next record passes over.
+const BATCHES_LOOKED_AT_MAX: usize = 10_000;
 
 /// A record found by its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +164,44 @@ impl Partition {
         };
         self.search(indexed, range, |head| head.end() > start, look)?;
         Ok(highest.get())
+    }
+
+    /// The first record at or after `from` that may be read: not a marker, and not what compaction
+    /// took away. `None`: nothing is left to read. Headers decide, but for a batch that `from` lies
+    /// inside of and of which records are gone.
+    pub fn first_record_from(
+        &self,
+        from: Offset,
+        bound: ReadBound,
+    ) -> Result<Option<Offset>, ReadError> {
+        let mut at = from;
+        for _ in 0..BATCHES_LOOKED_AT_MAX {
+            let slice = self.read(at, 1, true, bound)?;
+            let Some(file) = slice.file else {
+                return Ok(None);
+            };
+            let mut head = [0; BATCH_HEADER_BYTES];
+            let read = file.file.read_at(&mut head, file.position)?;
+            let Some(head) = BatchHead::parse(&head[..read]) else {
+                return Ok(Some(at.max(slice.first_offset)));
+            };
+            if !head.is_control() && head.records > 0 {
+                let whole = head.records == head.last_offset_delta.saturating_add(1);
+                if whole || head.base_offset >= at.0 {
+                    return Ok(Some(Offset(head.base_offset.max(at.0))));
+                }
+                let mut bytes = vec![0; head.bytes as usize];
+                let read = file.file.read_at(&mut bytes, file.position)?;
+                let from = at.0;
+                let found = first_match(&head, &bytes[..read], &|offset, _| offset >= from);
+                if let Some(found) = found {
+                    return Ok(Some(found.offset));
+                }
+            }
+            at = Offset(head.end());
+        }
+        // Nobody waits for the end of so long a row of markers.
+        Ok(Some(at))
     }
 
     /// When the record at `offset` was appended here, by this node's clock, to within about a

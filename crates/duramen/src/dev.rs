@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cli::Failure;
 
+use crate::logging::Levels;
 use crate::ready;
 use crate::running::{DRAIN_GRACE, Place, Running, Signals};
 use crate::scratch::Scratch;
@@ -45,7 +46,7 @@ enum Port {
 ///
 /// # Errors
 /// Whatever stood in the way of the start, or of a clean stop.
-pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
     let mut listen = parse("--listen", &arguments.listen)?;
     let mut http = parse("--http", &arguments.http)?;
     if arguments.port == Some(Port::Auto) {
@@ -83,6 +84,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Place {
             data_dir,
             http: Some(http),
+            levels,
             // What is thrown away at the end need not be brought to one.
             drain_grace: match scratch {
                 Some(_) => Duration::ZERO,

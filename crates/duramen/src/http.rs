@@ -1,4 +1,4 @@
-//! The operations port: `/healthz`, `/readyz` and `/metrics`, nothing else.
+//! The operations port: `/healthz`, `/readyz`, `/metrics` and `/log-level`, nothing else.
 //!
 //! Knows no Kafka: it asks a [`Source`] and renders what it says. A request body is never read.
 
@@ -27,6 +27,10 @@ pub trait Source: Send + Sync {
     fn readiness(&self) -> Result<(), String>;
     /// Metrics in Prometheus' text format.
     fn metrics(&self) -> String;
+    /// The levels that the log is kept at.
+    fn log_levels(&self) -> String;
+    /// Changes them; otherwise what is wrong with them.
+    fn set_log_levels(&self, levels: &str) -> Result<(), String>;
 }
 
 /// Serves until dropped.
@@ -64,6 +68,14 @@ pub async fn serve(mut listener: Box<dyn Listener>, source: Arc<dyn Source>) {
 }
 
 fn answer(request: &Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {
+    // A web page in somebody's browser can send a PUT only where it is told that it may.
+    if request.method() == Method::PUT && request.uri().path() == "/log-level" {
+        let levels = request.uri().query().unwrap_or_default();
+        return match source.set_log_levels(levels) {
+            Ok(()) => text(StatusCode::OK, format!("{}\n", source.log_levels())),
+            Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+        };
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
         response
@@ -88,9 +100,10 @@ fn answer(request: &Request<Incoming>, source: &dyn Source) -> Response<Full<Byt
             "text/plain; version=0.0.4; charset=utf-8",
             source.metrics(),
         ),
+        "/log-level" => text(StatusCode::OK, format!("{}\n", source.log_levels())),
         _ => text(
             StatusCode::NOT_FOUND,
-            "try /healthz, /readyz or /metrics\n".to_owned(),
+            "try /healthz, /readyz, /metrics or /log-level\n".to_owned(),
         ),
     }
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use cli::Failure;
 use client::Reach;
+use logging::Levels;
 use world::real::{RealClock, RealNet, RealRandom};
 
 /// A Kafka-compatible log in one binary: durable before it answers.
@@ -52,7 +53,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::start(matches!(arguments.command, Command::Client(_)));
+    let levels = logging::start(matches!(arguments.command, Command::Client(_)));
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -64,16 +65,16 @@ fn main() -> ExitCode {
         }
     };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, run(arguments)) {
+    match local.block_on(&runtime, run(arguments, levels)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Failure> {
+async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
     match arguments.command {
-        Command::Dev(arguments) => dev::run(arguments).await,
-        Command::Server(command) => server::run(command).await,
+        Command::Dev(arguments) => dev::run(arguments, levels).await,
+        Command::Server(command) => server::run(command, levels).await,
         Command::Client(command) => {
             let reach = Reach {
                 net: Arc::new(RealNet),

@@ -3,49 +3,115 @@
 //! Names are those that dashboards for Kafka query where Kafka has the figure, `duramen_*` where it
 //! is ours. Counters start at zero with the process.
 
+mod census;
+pub(crate) mod process;
+
+use std::borrow::Cow;
 use std::fmt::Write;
 
-use broker::{LATENCY_BUCKETS, Snapshot};
+use broker::{Census, LATENCY_BUCKETS, Snapshot};
 use commitlog::{FLUSH_BUCKETS, StoreHealth, StoreMetrics};
 
-/// Renders a snapshot.
-pub fn render(snapshot: &Snapshot) -> String {
-    let mut page = Page(String::with_capacity(16 * 1024));
+use process::ProcessFigures;
+
+/// Renders a snapshot and a census.
+pub fn render(snapshot: &Snapshot, census: &Census, process: Option<&ProcessFigures>) -> String {
+    let mut page = Page(String::with_capacity(64 * 1024));
+    topics(&mut page, snapshot, census);
+    connections(&mut page, snapshot);
+    latencies(&mut page, snapshot);
+    partitions_and_groups(&mut page, snapshot);
+    shared_log(&mut page, &snapshot.store);
+    data_directory(&mut page, snapshot);
+    census::render(&mut page, census);
+    if let Some(process) = process {
+        process::render(&mut page, process);
+    }
+    page.0
+}
+
+/// What is counted of topics: of all together, without a label, and of each.
+fn topics(page: &mut Page, snapshot: &Snapshot, census: &Census) {
     page.counter(
         "kafka_server_brokertopicmetrics_messagesin_total",
         "Records appended for clients.",
         snapshot.messages_in,
+    );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_messagesin_total",
+        |topic| topic.messages_in,
     );
     page.counter(
         "kafka_server_brokertopicmetrics_bytesin_total",
         "Bytes of record batches appended for clients.",
         snapshot.message_bytes_in,
     );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_bytesin_total",
+        |topic| topic.bytes_in,
+    );
     page.counter(
         "kafka_server_brokertopicmetrics_bytesout_total",
         "Bytes of record batches handed to readers.",
         snapshot.message_bytes_out,
+    );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_bytesout_total",
+        |topic| topic.bytes_out,
     );
     page.counter(
         "kafka_server_brokertopicmetrics_totalproducerequests_total",
         "Produce requests.",
         requests(snapshot, "Produce"),
     );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_totalproducerequests_total",
+        |topic| topic.produces,
+    );
     page.counter(
         "kafka_server_brokertopicmetrics_totalfetchrequests_total",
         "Fetch requests.",
         requests(snapshot, "Fetch"),
+    );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_totalfetchrequests_total",
+        |topic| topic.fetches,
     );
     page.counter(
         "kafka_server_brokertopicmetrics_failedproducerequests_total",
         "Partitions of Produce requests that were answered with an error.",
         snapshot.produce_failed,
     );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_failedproducerequests_total",
+        |topic| topic.produce_failed,
+    );
     page.counter(
         "kafka_server_brokertopicmetrics_failedfetchrequests_total",
         "Partitions of Fetch requests that were answered with an error.",
         snapshot.fetch_failed,
     );
+    census::of_topics(
+        page,
+        census,
+        "kafka_server_brokertopicmetrics_failedfetchrequests_total",
+        |topic| topic.fetch_failed,
+    );
+}
+
+fn connections(page: &mut Page, snapshot: &Snapshot) {
     page.counter(
         "duramen_batches_in_total",
         "Record batches appended for clients.",
@@ -96,11 +162,13 @@ pub fn render(snapshot: &Snapshot) -> String {
         "Times the staging buffers of the log were full and clients were held back.",
         snapshot.stalls,
     );
-    latencies(&mut page, snapshot);
-    partitions_and_groups(&mut page, snapshot);
-    shared_log(&mut page, &snapshot.store);
-    data_directory(&mut page, snapshot);
-    page.0
+    const LISTENERS: &str = "kafka_server_socket_server_metrics_connection_count";
+    page.head(LISTENERS, "Connections now, by listener.", "untyped");
+    for (listener, count) in &snapshot.connections_of {
+        page.line(format_args!(
+            "{LISTENERS}{{listener=\"{listener}\"}} {count}"
+        ));
+    }
 }
 
 fn partitions_and_groups(page: &mut Page, snapshot: &Snapshot) {
@@ -118,6 +186,21 @@ fn partitions_and_groups(page: &mut Page, snapshot: &Snapshot) {
         "kafka_server_replicamanager_underreplicatedpartitions",
         "Partitions led from here with fewer replicas in sync than there are.",
         snapshot.partitions.under_replicated,
+    );
+    page.gauge(
+        "kafka_server_replicamanager_underminisrpartitioncount",
+        "Partitions led from here with fewer replicas in sync than acks=all asks for.",
+        snapshot.partitions.under_insync_min,
+    );
+    page.gauge(
+        "kafka_controller_kafkacontroller_activecontrollercount",
+        "1 where the cluster's metadata is decided.",
+        u64::from(snapshot.is_controller),
+    );
+    page.counter(
+        "kafka_controller_controllerstats_uncleanleaderelections_total",
+        "Leaders chosen that may lack acknowledged records: none, ever.",
+        0,
     );
     page.gauge(
         "kafka_controller_kafkacontroller_offlinepartitionscount",
@@ -269,11 +352,14 @@ fn compaction(page: &mut Page, store: &StoreMetrics) {
         "Share of the dirtiest compacted log that is dirty.",
         store.compaction_dirty_percent,
     );
-    page.gauge(
-        "kafka_log_logcleanermanager_uncleanable_partitions_count",
-        "Compacted logs with damage or too many keys in one batch, which are left alone.",
-        store.compaction_uncleanable,
-    );
+    // A name that ends so is a histogram's in this format, unless it has no type.
+    const UNCLEANABLE: &str = "kafka_log_logcleanermanager_uncleanable_partitions_count";
+    let help = "Compacted logs with damage or too many keys in one batch, which are left alone.";
+    page.head(UNCLEANABLE, help, "untyped");
+    page.line(format_args!(
+        "{UNCLEANABLE} {}",
+        store.compaction_uncleanable
+    ));
 }
 
 fn requests(snapshot: &Snapshot, api: &str) -> u64 {
@@ -295,6 +381,16 @@ fn latencies(page: &mut Page, snapshot: &Snapshot) {
 
 // One way to print them serves both.
 const _: () = assert!(LATENCY_BUCKETS == FLUSH_BUCKETS);
+
+/// A label's value as the format wants it. Names of topics need none of that; groups and clients name
+/// themselves.
+fn escaped(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return Cow::Borrowed(value);
+    }
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    Cow::Owned(escaped.replace('\n', "\\n"))
+}
 
 struct Page(String);
 
@@ -360,7 +456,7 @@ mod tests {
         snapshot.store.flush_buckets[8] = 3;
         snapshot.store.flush_us = 600;
         snapshot.connections_closed.insert("peer", 1);
-        let text = render(&snapshot);
+        let text = render(&snapshot, &Census::default(), None);
         assert!(text.contains("\nkafka_server_brokertopicmetrics_messagesin_total 7\n"));
         let bucket = "duramen_request_latency_seconds_bucket{api=\"Fetch\",le=\"+Inf\"} 2";
         assert!(text.contains(bucket), "{text}");
@@ -386,6 +482,7 @@ mod tests {
             let base = ["_bucket", "_sum", "_count"]
                 .iter()
                 .find_map(|suffix| name.strip_suffix(suffix))
+                .filter(|base| typed.contains(base))
                 .unwrap_or(name);
             assert!(typed.contains(&base), "{sample}");
         }

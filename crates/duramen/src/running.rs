@@ -16,6 +16,8 @@ use world::World;
 use world::disk::DiskError;
 use world::real::give_back_memory;
 
+use crate::logging::Levels;
+use crate::prometheus::process::{ProcessFigures, ProcessWatch};
 use crate::space::{News, SpaceWatch, shortage};
 use crate::{data_directory, http, listeners, prometheus, surroundings};
 
@@ -46,6 +48,8 @@ pub struct Running {
     listener: Option<Box<dyn world::Listener>>,
     clock: Arc<dyn world::Clock>,
     drain_grace: Duration,
+    partitions_max: usize,
+    levels: Levels,
 }
 
 /// What the settings do not say.
@@ -54,6 +58,8 @@ pub struct Place {
     pub data_dir: PathBuf,
     /// The operations port; `None` for none.
     pub http: Option<SocketAddr>,
+    /// What the log tells.
+    pub levels: Levels,
     /// How long requests in flight may take at a stop.
     pub drain_grace: Duration,
 }
@@ -97,6 +103,7 @@ impl Running {
             .http
             .map(|address| bind_http(&world, address))
             .transpose()?;
+        let partitions_max = settings.number("metrics.partitions.max");
         let config = assemble(settings)?;
         if let Ok(space) = world.disk.free_space() {
             data_directory::check_room(&config.store, space)?;
@@ -116,6 +123,8 @@ impl Running {
             ready_in,
             recovered,
             drain_grace: place.drain_grace,
+            levels: place.levels,
+            partitions_max: usize::try_from(partitions_max).unwrap_or(0),
             clock: Arc::clone(&world.clock),
             broker: Arc::new(Mutex::new(Some(broker))),
         })
@@ -126,7 +135,13 @@ impl Running {
     /// # Errors
     /// The logs could not be closed cleanly.
     pub async fn until_signal(mut self, mut signals: Signals) -> Result<(), Failure> {
-        let source: Arc<dyn http::Source> = Arc::new(Look(Arc::clone(&self.broker)));
+        let source: Arc<dyn http::Source> = Arc::new(Look {
+            broker: Arc::clone(&self.broker),
+            partitions_max: self.partitions_max,
+            levels: self.levels.clone(),
+            clock: Arc::clone(&self.clock),
+            process: Mutex::default(),
+        });
         let serving = self
             .listener
             .take()
@@ -216,11 +231,25 @@ fn handler(kind: SignalKind) -> Result<Signal, Failure> {
 }
 
 /// What the operations port may see of the broker.
-struct Look(Arc<Mutex<Option<Broker>>>);
+struct Look {
+    broker: Arc<Mutex<Option<Broker>>>,
+    /// How many partitions are told of one by one.
+    partitions_max: usize,
+    levels: Levels,
+    clock: Arc<dyn world::Clock>,
+    process: Mutex<ProcessWatch>,
+}
+
+impl Look {
+    fn process(&self) -> Option<ProcessFigures> {
+        let mut watch = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.look(self.clock.now())
+    }
+}
 
 impl http::Source for Look {
     fn readiness(&self) -> Result<(), String> {
-        let broker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(broker) = broker.as_ref() else {
             return Err("the broker is stopping".to_owned());
         };
@@ -230,14 +259,26 @@ impl http::Source for Look {
 
     fn metrics(&self) -> String {
         match self
-            .0
+            .broker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .as_ref()
         {
-            Some(broker) => prometheus::render(&broker.metrics()),
+            Some(broker) => prometheus::render(
+                &broker.metrics(),
+                &broker.census(self.partitions_max),
+                self.process().as_ref(),
+            ),
             None => String::new(),
         }
+    }
+
+    fn log_levels(&self) -> String {
+        self.levels.current()
+    }
+
+    fn set_log_levels(&self, levels: &str) -> Result<(), String> {
+        self.levels.set(levels)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use cli::Failure;
 
+use crate::logging::Levels;
 use crate::ready;
 use crate::running::{DRAIN_GRACE, Place, Running, Signals, absolute};
 use crate::settings::{self, Setting};
@@ -38,7 +39,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// Whatever stood in the way of the start, or of a clean stop.
-pub async fn run(command: Command) -> Result<(), Failure> {
+pub async fn run(command: Command, levels: Levels) -> Result<(), Failure> {
     let Command::Start(arguments) = command;
     let mut layers = match &arguments.config {
         Some(path) => settings::read_file(path)?,
@@ -65,6 +66,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
     let place = Place {
         data_dir,
         http: Some(arguments.http),
+        levels,
         drain_grace: DRAIN_GRACE,
     };
     let running = Running::start(settings, place)?;

@@ -24,6 +24,7 @@ pub mod fetch;
 pub mod frame;
 pub mod header;
 pub mod ids;
+pub mod lag;
 pub mod messages;
 pub mod produce;
 pub mod protocol_metadata;

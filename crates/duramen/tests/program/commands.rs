@@ -20,7 +20,7 @@ fn column(rows: &[Value], name: &str) -> Vec<Value> {
 
 /// One request of the Kafka protocol, from outside.
 #[expect(clippy::disallowed_methods, reason = "a client of the world outside")]
-fn ask<T: Request>(brokers: &str, version: i16, request: &T) -> T::Response {
+pub fn ask<T: Request>(brokers: &str, version: i16, request: &T) -> T::Response {
     let mut stream = TcpStream::connect(brokers).unwrap();
     let frame = messages::encode_request(version, 1, Some("story"), request).unwrap();
     stream.write_all(&frame).unwrap();

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed story")]
 
 mod commands;
+mod metrics;
 mod process;
 mod starting;
 mod stopping;

@@ -660,6 +660,14 @@ pub static BROKER: &[Key] = &[
     .check(Check::AtLeast(0))
     .dynamic(),
     Key::new(
+        "metrics.partitions.max",
+        Kind::Int,
+        "5000",
+        "/metrics tells of single partitions up to so many of them, and of single committed offsets \
+         likewise; more are left out together, and counted. 0 tells of none. Ours.",
+    )
+    .check(Check::AtLeast(0)),
+    Key::new(
         "min.insync.replicas",
         Kind::Int,
         "1",
