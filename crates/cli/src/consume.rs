@@ -1,21 +1,47 @@
-//! `consume`: records of a topic from a chosen place on, until the end or for ever.
+//! `consume`: records of topics from a chosen place on, until the end or for ever.
 
-use client::{At, Consumer, Reach, Record};
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use client::{Consumer, FetchOptions, Place, Reach};
 
 use crate::output::Output;
-use crate::{Failure, Global, cluster, topic};
+use crate::place::{self, Edge, Span};
+use crate::template::Template;
+use crate::{Failure, Global, connect, lookup, record};
+
+/// How `-o` and `-f` are written, behind `--help`.
+const HELP: &str = "\
+Places (-o): start, end, N, +N (behind the start), -N (before the end), N:M, :N, :end, and by time \
+@T, @:T, @T:U where a time is Unix ms or s, 2026-11-25, RFC 3339, or a duration: -o @-1h is the last \
+hour, -o @2026-11-25:1h an hour of that day.
+
+Templates (-f): %t %k %v topic, key, value; %p %o %d partition, offset, timestamp; %h{ %k=%v} headers; \
+%e %x %y leader epoch, producer id, producer epoch; %[ %| %] log start, last stable offset, high \
+watermark; %a{compression}; %i running count; %T %K %V %H lengths. Text: {hex} {base64} {unpack[>Iq]}. \
+Numbers: {hex32} {big64} {little16} {byte} {bool}. Times: %d{strftime[%F %T]} or %d{go[2006-01-02]}.";
 
 /// Arguments of `consume`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct Arguments {
-    /// Topic to read.
-    topic: String,
-    /// Where to begin: start, end, an offset, -N before the end, or @UNIX_MS.
-    #[arg(short, long, default_value = "start", allow_hyphen_values = true, value_parser = parse_at)]
-    offset: At,
-    /// Read only this partition; may be repeated.
-    #[arg(short, long)]
+    /// Topics to read.
+    #[arg(required = true, value_name = "TOPIC", add = crate::complete::topics())]
+    topics: Vec<String>,
+    /// Where to begin, and where to stop.
+    #[arg(
+        short,
+        long,
+        default_value = "start",
+        allow_hyphen_values = true,
+        value_name = "PLACE",
+        value_parser = place::parse
+    )]
+    offset: Span,
+    /// Write each record by this template.
+    #[arg(short, long, value_name = "TEMPLATE", allow_hyphen_values = true, value_parser = template)]
+    format: Option<Template>,
+    /// Read only this partition; may be repeated, or listed with commas.
+    #[arg(short, long, value_delimiter = ',')]
     partition: Vec<i32>,
     /// Stop after this many records.
     #[arg(short = 'n', long)]
@@ -23,48 +49,19 @@ pub struct Arguments {
     /// Stop at the end of each partition as it is now.
     #[arg(short, long)]
     exit: bool,
+    /// Leave out records of transactions that are open or were aborted.
+    #[arg(long)]
+    read_committed: bool,
+    /// Show the marks at the end of transactions too.
+    #[arg(long)]
+    print_control_records: bool,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    timestamp_ms: i64,
-    key: Option<Text>,
-    value: Option<Text>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<Header>,
-}
-
-#[derive(Serialize)]
-struct Header {
-    key: String,
-    value: Option<Text>,
-}
-
-/// Bytes as text where they are text, else as hexadecimal digits, so that nothing is lost.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Text {
-    Utf8(String),
-    Hex { hex: String },
-}
-
-impl Text {
-    fn new(bytes: &[u8]) -> Text {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Text::Utf8(text.to_owned()),
-            Err(_) => Text::Hex {
-                hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-            },
-        }
-    }
-
-    fn show(&self) -> &str {
-        match self {
-            Text::Utf8(text) | Text::Hex { hex: text } => text,
-        }
+/// For clap: `json` is what is written without a template anyway.
+fn template(text: &str) -> Result<Template, String> {
+    match text {
+        "json" => Template::parse("").map_err(|_| "no template".to_owned()),
+        text => Template::parse(text),
     }
 }
 
@@ -74,148 +71,97 @@ pub(crate) async fn run(
     arguments: Arguments,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut client = cluster::connect(reach, global).await?;
-    let name = arguments.topic;
-    let failed = |error| {
-        cluster::explain(
-            format!("topic {name}: not read"),
-            error,
-            format!("duramen topic describe {name}"),
-        )
+    let mut client = connect::connect(reach, global).await?;
+    let now = reach.clock.wall_ms();
+    let mut starts: BTreeMap<Place, i64> = BTreeMap::new();
+    let mut ends: BTreeMap<Place, i64> = BTreeMap::new();
+    let span = match (arguments.exit, arguments.offset) {
+        (true, span @ Span { until: None, .. }) => Span {
+            until: Some(Edge::End),
+            ..span
+        },
+        (_, span) => span,
     };
-    let topics = client
-        .topics(Some(std::slice::from_ref(&name)))
-        .await
-        .map_err(failed)?;
-    let Some(topic) = topics
-        .into_iter()
-        .find(|topic| topic.name == name && topic.exists)
-    else {
-        return Err(topic::unknown_topic(&mut client, &name).await);
-    };
-    let all: Vec<i32> = topic
-        .partitions
-        .iter()
-        .map(|partition| partition.index)
-        .collect();
-    if let Some(stranger) = arguments
-        .partition
-        .iter()
-        .find(|wanted| !all.contains(wanted))
-    {
-        return Err(Failure::usage(
-            format!("topic {name}: no partition {stranger}"),
-            format!("it has {} partitions, from 0", all.len()),
-            format!("duramen topic describe {name}"),
-        ));
+    // An offset that is not there any more, or not yet, is an error only where it was named.
+    let exact = matches!(
+        arguments.offset,
+        Span {
+            from: Edge::Offset(_),
+            until: None
+        }
+    );
+    for name in &arguments.topics {
+        let topic = lookup::topic(&mut client, name).await?;
+        let partitions = lookup::chosen(&topic, &arguments.partition)?;
+        let failed = |error| not_read(name, error);
+        let (from, until) = span
+            .resolve(&mut client, name, &partitions, now)
+            .await
+            .map_err(failed)?;
+        let from = match arguments.offset.from {
+            Edge::Offset(offset) if exact => partitions.iter().map(|p| (*p, offset)).collect(),
+            _ => from,
+        };
+        let place = |(partition, offset)| ((name.clone(), partition), offset);
+        starts.extend(from.into_iter().map(place));
+        ends.extend(until.unwrap_or_default().into_iter().map(place));
     }
-    let partitions = if arguments.partition.is_empty() {
-        all
-    } else {
-        arguments.partition
-    };
-    let starts = client
-        .list_offsets(&name, &partitions, arguments.offset)
-        .await
-        .map_err(failed)?;
-    let ends = client
-        .list_offsets(&name, &partitions, At::End)
-        .await
-        .map_err(failed)?;
-    let mut open: std::collections::BTreeMap<i32, i64> = ends.clone();
-    if arguments.exit {
-        open.retain(|partition, end| starts.get(partition).is_some_and(|start| start < end));
+    let bounded = span.until.is_some();
+    if bounded {
+        // What has nothing to read is not asked for; a named offset beyond the end still is.
+        starts.retain(|place, start| {
+            let end = ends.get(place).copied().unwrap_or(0);
+            *start < end || exact && *start > end
+        });
     }
-    let mut consumer = Consumer::assign(client, &name, &starts);
+    let options = FetchOptions {
+        read_committed: arguments.read_committed,
+        control: arguments.print_control_records,
+        ..FetchOptions::default()
+    };
+    let mut consumer = Consumer::assign_places(client, starts, options);
     let mut left = arguments.num.unwrap_or(u64::MAX);
-    while left > 0 && !(arguments.exit && open.is_empty()) {
-        let records = consumer.poll().await.map_err(failed)?;
+    let mut running = 0;
+    let mut line = Vec::new();
+    while left > 0 && !(bounded && consumer.positions().next().is_none()) {
+        let records = consumer
+            .poll()
+            .await
+            .map_err(|error| not_read(&arguments.topics.join(" "), error))?;
         for record in &records {
-            let end = ends.get(&record.partition).copied().unwrap_or(i64::MAX);
-            if arguments.exit && record.offset >= end {
+            let place = (record.batch.topic.to_string(), record.partition);
+            let end = ends.get(&place).copied().unwrap_or(i64::MAX);
+            if bounded && record.offset >= end {
                 continue;
             }
-            show(&name, record, output)?;
+            running += 1;
+            match &arguments.format {
+                Some(template) if !template.is_empty() => {
+                    line.clear();
+                    template.write(record, running, &mut line);
+                    output.bytes(&line)?;
+                }
+                _ => record::show(record, arguments.topics.len() > 1, output)?,
+            }
             left -= 1;
             if left == 0 {
                 break;
             }
         }
-        for (partition, position) in consumer.positions() {
-            if open.get(&partition).is_some_and(|end| position >= *end) {
-                open.remove(&partition);
-            }
+        let done: Vec<Place> = consumer
+            .positions()
+            .filter(|(place, position)| ends.get(*place).is_some_and(|end| position >= end))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in done {
+            consumer.drop_place(&place);
         }
         output.flush()?;
     }
     Ok(())
 }
 
-fn show(topic: &str, record: &Record, output: &mut Output) -> Result<(), Failure> {
-    let row = Row {
-        topic,
-        partition: record.partition,
-        offset: record.offset,
-        timestamp_ms: record.timestamp_ms,
-        key: record.key.as_deref().map(Text::new),
-        value: record.value.as_deref().map(Text::new),
-        headers: record
-            .headers
-            .iter()
-            .map(|(key, value)| Header {
-                key: key.clone(),
-                value: value.as_deref().map(Text::new),
-            })
-            .collect(),
-    };
-    if !output.is_table() {
-        return output.json(&row);
-    }
-    let key = row.key.as_ref().map_or("-", Text::show);
-    let value = row.value.as_ref().map_or("-", Text::show);
-    let line = format!("{}:{}  {key}  {value}\n", row.partition, row.offset);
-    output.bytes(line.as_bytes())
-}
-
-fn parse_at(text: &str) -> Result<At, String> {
-    let wrong = || format!("`{text}` is none of: start, end, OFFSET, -N, @UNIX_MS");
-    match text {
-        "start" => Ok(At::Start),
-        "end" => Ok(At::End),
-        _ => {
-            if let Some(time) = text.strip_prefix('@') {
-                return time.parse().map(At::Timestamp).map_err(|_| wrong());
-            }
-            if let Some(count) = text.strip_prefix('-') {
-                return count
-                    .parse::<u32>()
-                    .map(|n| At::BeforeEnd(i64::from(n)))
-                    .map_err(|_| wrong());
-            }
-            text.parse::<i64>().map(At::Offset).map_err(|_| wrong())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_to_begin_has_five_forms() {
-        assert_eq!(parse_at("start"), Ok(At::Start));
-        assert_eq!(parse_at("end"), Ok(At::End));
-        assert_eq!(parse_at("42"), Ok(At::Offset(42)));
-        assert_eq!(parse_at("-5"), Ok(At::BeforeEnd(5)));
-        assert_eq!(
-            parse_at("@1700000000000"),
-            Ok(At::Timestamp(1_700_000_000_000))
-        );
-        assert!(parse_at("soon").is_err());
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_shown_in_hexadecimal() {
-        assert_eq!(Text::new(&[0xff, 0x00]).show(), "ff00");
-    }
+fn not_read(topic: &str, error: client::ClientError) -> Failure {
+    let next = format!("duramen topic describe {topic}");
+    connect::explain(format!("topic {topic}: not read"), error, next)
 }

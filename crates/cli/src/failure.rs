@@ -6,6 +6,8 @@ use std::fmt;
 pub const EXIT_FAILED: u8 = 1;
 /// The exit code for a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
+/// The exit code for a cluster that is not healthy; rpk's number.
+pub const EXIT_UNHEALTHY: u8 = 10;
 
 /// A failure as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,21 @@ impl Failure {
             exit: EXIT_USAGE,
             ..Failure::new(what, cause, next)
         }
+    }
+}
+
+impl Failure {
+    /// An exit code without words: everything was said already.
+    pub fn silent(exit: u8) -> Failure {
+        Failure {
+            exit,
+            ..Failure::new("", "", "")
+        }
+    }
+
+    /// Whether there is something to print.
+    pub fn speaks(&self) -> bool {
+        self.exit != 0 && !self.what.is_empty()
     }
 }
 

@@ -6,7 +6,7 @@ use client::{Compression, NewRecord, Producer, ProducerOptions, Reach};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::{Failure, Global, cluster, topic};
+use crate::{Failure, Global, connect, lookup, record};
 
 /// Records handed to the producer between two looks at its errors.
 const LINES_PER_TURN: usize = 1_000;
@@ -17,7 +17,14 @@ const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Topic to write to.
+    #[arg(add = crate::complete::topics())]
     topic: String,
+    /// Each line is a JSON object as `consume` writes it: key, value, headers, timestamp_ms.
+    #[arg(long, conflicts_with = "key_separator")]
+    json: bool,
+    /// Write lines without a value as tombstones: the key is removed from a compacted topic.
+    #[arg(short = 'Z', long, requires = "key_separator")]
+    tombstone: bool,
     /// Split each line at the first occurrence: key before it, value behind it.
     #[arg(short = 'K', long, value_name = "TEXT")]
     key_separator: Option<String>,
@@ -34,12 +41,24 @@ pub struct Arguments {
 
 /// Kafka's compression codecs.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Codec {
+pub(crate) enum Codec {
     None,
     Gzip,
     Snappy,
     Lz4,
     Zstd,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Compression {
+        match codec {
+            Codec::None => Compression::None,
+            Codec::Gzip => Compression::Gzip,
+            Codec::Snappy => Compression::Snappy,
+            Codec::Lz4 => Compression::Lz4,
+            Codec::Zstd => Compression::Zstd,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -54,28 +73,16 @@ pub(crate) async fn run(
     arguments: Arguments,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut client = cluster::connect(reach, global).await?;
+    let mut client = connect::connect(reach, global).await?;
     let name = arguments.topic.clone();
-    let known = client
-        .topics(Some(std::slice::from_ref(&name)))
-        .await
-        .map_err(|error| cluster::explain(format!("topic {name}"), error, "duramen topic ls"))?;
-    if !known.iter().any(|topic| topic.name == name && topic.exists) {
-        return Err(topic::unknown_topic(&mut client, &name).await);
-    }
-    let compression = match arguments.compression {
-        Codec::None => Compression::None,
-        Codec::Gzip => Compression::Gzip,
-        Codec::Snappy => Compression::Snappy,
-        Codec::Lz4 => Compression::Lz4,
-        Codec::Zstd => Compression::Zstd,
-    };
+    let topic = lookup::topic(&mut client, &name).await?;
+    lookup::chosen(&topic, arguments.partition.as_slice())?;
     let options = ProducerOptions {
-        compression,
+        compression: Compression::from(arguments.compression),
         ..ProducerOptions::default()
     };
     let failed = |error| {
-        cluster::explain(
+        connect::explain(
             format!("topic {name}: not every record was acknowledged"),
             error,
             format!("duramen topic describe {name}"),
@@ -87,16 +94,12 @@ pub(crate) async fn run(
     let mut records = 0u64;
     let mut turn = 0;
     while read_line(&mut lines, &mut line)? {
-        let (key, value) = split(&line, arguments.key_separator.as_deref());
-        let record = NewRecord {
-            key: key.map(<[u8]>::to_vec),
-            value: Some(value.to_vec()),
-            headers: arguments
-                .headers
-                .iter()
-                .map(|(key, value)| (key.clone(), Some(value.clone().into_bytes())))
-                .collect(),
-            timestamp_ms: None,
+        let record = match arguments.record(&line, records + 1) {
+            Ok(record) => record,
+            Err(wrong) => {
+                producer.flush().await.map_err(failed)?;
+                return Err(wrong);
+            }
         };
         producer
             .send(&name, arguments.partition, record)
@@ -117,6 +120,38 @@ pub(crate) async fn run(
     output.rows(&["topic", "records"], &[row], |row| {
         vec![row.topic.clone(), row.records.to_string()]
     })
+}
+
+impl Arguments {
+    /// The record of a line, the `number`th.
+    fn record(&self, line: &[u8], number: u64) -> Result<NewRecord, Failure> {
+        let mut record = if self.json {
+            record::parse(line).map_err(|error| {
+                Failure::new(
+                    format!(
+                        "standard input line {number}: no record; {} before it were written",
+                        number - 1
+                    ),
+                    error,
+                    "write {\"key\": \"k\", \"value\": \"v\"}, one object a line",
+                )
+            })?
+        } else {
+            let (key, value) = split(line, self.key_separator.as_deref());
+            let none = self.tombstone && value.is_empty();
+            NewRecord {
+                key: key.map(<[u8]>::to_vec),
+                value: (!none).then(|| value.to_vec()),
+                ..NewRecord::default()
+            }
+        };
+        let more = self
+            .headers
+            .iter()
+            .map(|(key, value)| (key.clone(), Some(value.clone().into_bytes())));
+        record.headers.extend(more);
+        Ok(record)
+    }
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -9,8 +9,36 @@ use wire::messages::{
 use crate::cluster::{Client, RETRY_PAUSE, TRIES_MAX};
 use crate::error::{ClientError, check};
 
-/// Kafka's number of the resource kind "topic" (ConfigResource.java).
-const RESOURCE_TOPIC: i8 = 2;
+/// What has a configuration. The numbers are Kafka's (ConfigResource.java).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// A topic, by name.
+    Topic(String),
+    /// A broker, by id.
+    Broker(i32),
+    /// What all brokers share.
+    EveryBroker,
+    /// A consumer group, by name.
+    Group(String),
+}
+
+impl Resource {
+    fn kind(&self) -> i8 {
+        match self {
+            Resource::Topic(_) => 2,
+            Resource::Broker(_) | Resource::EveryBroker => 4,
+            Resource::Group(_) => 32,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Resource::Topic(name) | Resource::Group(name) => name.clone(),
+            Resource::Broker(id) => id.to_string(),
+            Resource::EveryBroker => String::new(),
+        }
+    }
+}
 /// The broker may take this long over an administrative request.
 const ADMIN_WAIT_MS: i32 = 20_000;
 
@@ -51,6 +79,10 @@ pub struct Config {
     pub source: &'static str,
     /// Whether it is the built-in default.
     pub is_default: bool,
+    /// Whether it can be changed only in the configuration file.
+    pub read_only: bool,
+    /// What decides when the value above is taken away, in order: key, value, source in words.
+    pub fallbacks: Vec<(String, Option<String>, &'static str)>,
 }
 
 impl Client {
@@ -165,32 +197,36 @@ impl Client {
     /// # Errors
     /// The broker's refusal.
     pub async fn topic_configs(&mut self, name: &str) -> Result<Vec<Config>, ClientError> {
+        self.configs(&Resource::Topic(name.to_owned())).await
+    }
+
+    /// A resource's configuration, every key, with what it falls back to.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn configs(&mut self, resource: &Resource) -> Result<Vec<Config>, ClientError> {
         let request = describe_configs::Request {
             resources: vec![describe_configs::DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: text(name),
+                resource_type: resource.kind(),
+                resource_name: text(&resource.name()),
                 configuration_keys: None,
                 ..Default::default()
             }],
+            include_synonyms: true,
             ..Default::default()
         };
-        let response = self.ask_any(&request).await?;
+        let response = match resource {
+            // A broker tells its own configuration only.
+            Resource::Broker(id) => self.ask(*id, &request).await?,
+            _ => self.ask_any(&request).await?,
+        };
         let result = response.results.into_iter().next();
         let result = result.ok_or_else(|| missing("DescribeConfigs"))?;
         check(
             result.error_code,
             result.error_message.as_ref().map(|text| text.as_str()),
         )?;
-        Ok(result
-            .configs
-            .into_iter()
-            .map(|config| Config {
-                name: config.name.as_str().to_owned(),
-                value: config.value.map(|value| value.as_str().to_owned()),
-                source: source(config.config_source),
-                is_default: config.config_source == SOURCE_DEFAULT,
-            })
-            .collect())
+        Ok(result.configs.into_iter().map(config).collect())
     }
 
     /// Sets (`Some`) and deletes (`None`) configuration keys of a topic, all or none of them.
@@ -203,12 +239,26 @@ impl Client {
         changes: Vec<(String, Option<String>)>,
         validate_only: bool,
     ) -> Result<(), ClientError> {
+        let resource = Resource::Topic(name.to_owned());
+        self.alter_configs(&resource, changes, validate_only).await
+    }
+
+    /// Sets (`Some`) and deletes (`None`) configuration keys, all or none of them.
+    ///
+    /// # Errors
+    /// The broker's refusal.
+    pub async fn alter_configs(
+        &mut self,
+        resource: &Resource,
+        changes: Vec<(String, Option<String>)>,
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
         const SET: i8 = 0;
         const DELETE: i8 = 1;
         let request = incremental_alter_configs::Request {
             resources: vec![incremental_alter_configs::AlterConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: text(name),
+                resource_type: resource.kind(),
+                resource_name: text(&resource.name()),
                 configs: changes
                     .into_iter()
                     .map(|(key, value)| incremental_alter_configs::AlterableConfig {
@@ -223,7 +273,10 @@ impl Client {
             validate_only,
             ..Default::default()
         };
-        let response = self.ask_controller(&request).await?;
+        let response = match resource {
+            Resource::Broker(id) => self.ask(*id, &request).await?,
+            _ => self.ask_controller(&request).await?,
+        };
         let result = response.responses.first();
         let result = result.ok_or_else(|| missing("IncrementalAlterConfigs"))?;
         check(
@@ -250,6 +303,24 @@ impl Client {
 
 /// Kafka's numbers for where a value comes from (DescribeConfigsResponse.java).
 const SOURCE_DEFAULT: i8 = 5;
+
+fn config(told: describe_configs::DescribeConfigsResourceResult) -> Config {
+    let fallbacks = told.synonyms.into_iter().skip(1).map(|synonym| {
+        (
+            synonym.name.as_str().to_owned(),
+            synonym.value.map(|value| value.as_str().to_owned()),
+            source(synonym.source),
+        )
+    });
+    Config {
+        name: told.name.as_str().to_owned(),
+        value: told.value.map(|value| value.as_str().to_owned()),
+        source: source(told.config_source),
+        is_default: told.config_source == SOURCE_DEFAULT,
+        read_only: told.read_only,
+        fallbacks: fallbacks.collect(),
+    }
+}
 
 fn source(number: i8) -> &'static str {
     match number {

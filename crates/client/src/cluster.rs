@@ -9,7 +9,7 @@ use wire::ids::TopicId;
 use wire::messages::{Request, find_coordinator, metadata, text};
 use world::{Clock, Net, Random, World};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Observer, Watch};
 use crate::error::{ClientError, check};
 
 /// Tries of a retriable call before its error is given up to the caller.
@@ -45,6 +45,39 @@ pub struct PartitionView {
     pub replicas: Vec<i32>,
     /// Those in sync.
     pub isr: Vec<i32>,
+    /// Those whose broker or disk is away.
+    pub offline: Vec<i32>,
+}
+
+/// A broker as the metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerView {
+    /// Its id.
+    pub id: i32,
+    /// The host it advertises.
+    pub host: String,
+    /// The port it advertises.
+    pub port: i32,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+}
+
+impl BrokerView {
+    /// `host:port`, as clients connect to it.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// A cluster as the metadata shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Its id; none where the broker is too old to tell.
+    pub id: Option<String>,
+    /// The broker that takes administrative requests.
+    pub controller: Option<i32>,
+    /// Its brokers, by id.
+    pub brokers: Vec<BrokerView>,
 }
 
 /// What a client needs of the outside world: no disk, no threads.
@@ -71,10 +104,11 @@ impl From<&World> for Reach {
 /// A way into one cluster. Used by one task at a time.
 pub struct Client {
     reach: Reach,
+    observer: Option<Observer>,
     bootstrap: Vec<String>,
     connections: BTreeMap<String, Connection>,
     brokers: BTreeMap<i32, String>,
-    controller: Option<i32>,
+    seen: ClusterView,
     /// Identities as last seen, by topic.
     pub(crate) ids: BTreeMap<String, TopicId>,
     /// Leaders as last seen, by topic.
@@ -87,8 +121,21 @@ impl Client {
     /// # Errors
     /// The last broker's error when none answers.
     pub async fn connect(reach: Reach, bootstrap: &str) -> Result<Client, ClientError> {
+        Client::connect_observed(reach, bootstrap, None).await
+    }
+
+    /// As [`Self::connect`], and tells the observer of every request.
+    ///
+    /// # Errors
+    /// The last broker's error when none answers.
+    pub async fn connect_observed(
+        reach: Reach,
+        bootstrap: &str,
+        observer: Option<Observer>,
+    ) -> Result<Client, ClientError> {
         let mut client = Client {
             reach,
+            observer,
             bootstrap: bootstrap
                 .split(',')
                 .map(str::trim)
@@ -97,12 +144,30 @@ impl Client {
                 .collect(),
             connections: BTreeMap::new(),
             brokers: BTreeMap::new(),
-            controller: None,
+            seen: ClusterView {
+                id: None,
+                controller: None,
+                brokers: Vec::new(),
+            },
             ids: BTreeMap::new(),
             leaders: BTreeMap::new(),
         };
         client.topics(Some(&[])).await?;
         Ok(client)
+    }
+
+    /// Another way into the same cluster, with connections of its own.
+    pub fn reopen(&self) -> Client {
+        Client {
+            reach: self.reach.clone(),
+            observer: self.observer.clone(),
+            bootstrap: self.bootstrap.clone(),
+            connections: BTreeMap::new(),
+            brokers: self.brokers.clone(),
+            seen: self.seen.clone(),
+            ids: self.ids.clone(),
+            leaders: self.leaders.clone(),
+        }
     }
 
     /// Topics by name, or all of them. A named topic that is not there comes back with `exists`
@@ -128,17 +193,26 @@ impl Client {
             ..Default::default()
         };
         let response = self.ask_any(&request).await?;
-        self.brokers = response
+        let mut brokers: Vec<BrokerView> = response
             .brokers
             .iter()
-            .map(|broker| {
-                (
-                    broker.node_id,
-                    format!("{}:{}", broker.host.as_str(), broker.port),
-                )
+            .map(|broker| BrokerView {
+                id: broker.node_id,
+                host: broker.host.as_str().to_owned(),
+                port: broker.port,
+                rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
             })
             .collect();
-        self.controller = Some(response.controller_id).filter(|id| *id >= 0);
+        brokers.sort_by_key(|broker| broker.id);
+        self.brokers = brokers
+            .iter()
+            .map(|broker| (broker.id, broker.address()))
+            .collect();
+        self.seen = ClusterView {
+            id: response.cluster_id.map(|id| id.as_str().to_owned()),
+            controller: Some(response.controller_id).filter(|id| *id >= 0),
+            brokers,
+        };
         let mut views = Vec::with_capacity(response.topics.len());
         for topic in response.topics {
             let view = view(topic)?;
@@ -156,6 +230,19 @@ impl Client {
             views.push(view);
         }
         Ok(views)
+    }
+
+    /// The cluster as the last metadata answer showed it.
+    pub fn cluster(&self) -> &ClusterView {
+        &self.seen
+    }
+
+    /// What a broker offers: api key, lowest and highest version.
+    ///
+    /// # Errors
+    /// It cannot be reached, or speaks something else than Kafka's protocol.
+    pub async fn api_ranges(&mut self, broker: i32) -> Result<Vec<(i16, i16, i16)>, ClientError> {
+        Ok(self.connection_to(broker).await?.ranges().to_vec())
     }
 
     /// Unix milliseconds, for records without a timestamp of their own.
@@ -216,7 +303,7 @@ impl Client {
         &mut self,
         request: &T,
     ) -> Result<T::Response, ClientError> {
-        match self.controller {
+        match self.seen.controller {
             Some(controller) if self.brokers.contains_key(&controller) => {
                 self.ask(controller, request).await
             }
@@ -339,7 +426,11 @@ impl Client {
 
     async fn connection(&mut self, address: &str) -> Result<&mut Connection, ClientError> {
         if !self.connections.contains_key(address) {
-            let connection = Connection::open(self.reach.net.as_ref(), address).await?;
+            let watch = Watch {
+                observer: self.observer.clone(),
+                clock: Arc::clone(&self.reach.clock),
+            };
+            let connection = Connection::open(self.reach.net.as_ref(), address, watch).await?;
             self.connections.insert(address.to_owned(), connection);
         }
         self.connections
@@ -379,6 +470,7 @@ fn view(topic: metadata::MetadataResponseTopic) -> Result<TopicView, ClientError
             leader_epoch: partition.leader_epoch,
             replicas: partition.replica_nodes,
             isr: partition.isr_nodes,
+            offline: partition.offline_replicas,
         })
         .collect();
     partitions.sort_by_key(|partition| partition.index);
@@ -395,7 +487,7 @@ fn view(topic: metadata::MetadataResponseTopic) -> Result<TopicView, ClientError
 }
 
 /// `host` alone means Kafka's port.
-fn with_port(address: &str) -> String {
+pub fn with_port(address: &str) -> String {
     let bare = address
         .rsplit_once(':')
         .is_none_or(|(_, port)| port.parse::<u16>().is_err());

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use wire::api::ApiKey;
 use wire::frame::{self, FrameTooLong};
 use wire::messages::{self, CodecError, Request, api_versions, text};
-use world::{Net, Stream};
+use world::{Clock, Instant, Net, Stream};
 
 use crate::error::{ClientError, check};
 
@@ -25,6 +26,31 @@ const READ_BYTES: usize = 64 * 1024;
 /// How we call ourselves in every request.
 pub(crate) const CLIENT_ID: &str = "duramen";
 
+/// A request and what became of it, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Kafka's name of the request.
+    pub api: &'static str,
+    /// The version it was sent at.
+    pub version: i16,
+    /// The broker, as `host:port`.
+    pub address: String,
+    /// From the first byte sent to the answer read.
+    pub took: Duration,
+    /// Length of the answer, bytes; none if there was none.
+    pub answer_bytes: Option<usize>,
+}
+
+/// Told of every request once its answer is there, or will not come.
+pub type Observer = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// Who watches, and the clock to measure by.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    pub observer: Option<Observer>,
+    pub clock: Arc<dyn Clock>,
+}
+
 /// A connection whose versions are agreed.
 pub(crate) struct Connection {
     address: String,
@@ -33,12 +59,24 @@ pub(crate) struct Connection {
     versions: Vec<(i16, i16, i16)>,
     correlation_last: i32,
     /// Requests sent and not yet answered, oldest first.
-    awaited: VecDeque<(i32, ApiKey, i16)>,
+    awaited: VecDeque<Awaited>,
+    watch: Watch,
+}
+
+struct Awaited {
+    correlation: i32,
+    key: ApiKey,
+    version: i16,
+    sent: Instant,
 }
 
 impl Connection {
     /// Connects and asks what the broker speaks.
-    pub async fn open(net: &dyn Net, address: &str) -> Result<Connection, ClientError> {
+    pub async fn open(
+        net: &dyn Net,
+        address: &str,
+        watch: Watch,
+    ) -> Result<Connection, ClientError> {
         let unreachable = |reason: String| ClientError::Unreachable {
             address: address.to_owned(),
             reason,
@@ -54,6 +92,7 @@ impl Connection {
             versions: Vec::new(),
             correlation_last: 0,
             awaited: VecDeque::new(),
+            watch,
         };
         connection.agree().await?;
         Ok(connection)
@@ -72,6 +111,11 @@ impl Connection {
     ) -> Result<T::Response, ClientError> {
         self.send(request).await?;
         self.receive::<T>(wait).await
+    }
+
+    /// What the broker offers: key, lowest and highest version.
+    pub fn ranges(&self) -> &[(i16, i16, i16)] {
+        &self.versions
     }
 
     /// The version this connection uses for an API.
@@ -105,7 +149,12 @@ impl Connection {
         let correlation = self.correlation_last;
         let bytes = messages::encode_request(version, correlation, Some(CLIENT_ID), request)
             .map_err(|error| self.unreadable(&error))?;
-        self.awaited.push_back((correlation, T::KEY, version));
+        self.awaited.push_back(Awaited {
+            correlation,
+            key: T::KEY,
+            version,
+            sent: self.watch.clock.now(),
+        });
         let wait = tokio::time::timeout(ANSWER_WAIT, write(self.stream.as_mut(), bytes)).await;
         match wait {
             Ok(Ok(())) => Ok(()),
@@ -136,13 +185,24 @@ impl Connection {
         key: ApiKey,
         wait: Duration,
     ) -> Result<(i32, i16, Bytes), ClientError> {
-        let Some((correlation, awaited, version)) = self.awaited.pop_front() else {
+        let Some(awaited) = self.awaited.pop_front() else {
             return Err(self.lost("no request is under way".to_owned()));
         };
-        debug_assert_eq!(awaited, key, "answers are taken in the order of requests");
+        debug_assert_eq!(awaited.key, key, "answers are taken in order");
         let read = read_frame(self.stream.as_mut(), &mut self.received);
-        match tokio::time::timeout(wait, read).await {
-            Ok(Ok(frame)) => Ok((correlation, version, frame)),
+        let answer = tokio::time::timeout(wait, read).await;
+        if let Some(observer) = &self.watch.observer {
+            let frame = answer.as_ref().ok().and_then(|read| read.as_ref().ok());
+            observer(&Call {
+                api: key.api().name,
+                version: awaited.version,
+                address: self.address.clone(),
+                took: self.watch.clock.now().since(awaited.sent),
+                answer_bytes: frame.map(Bytes::len),
+            });
+        }
+        match answer {
+            Ok(Ok(frame)) => Ok((awaited.correlation, awaited.version, frame)),
             Ok(Err(reason)) => Err(self.lost(reason)),
             Err(_) => Err(self.late(key, wait)),
         }

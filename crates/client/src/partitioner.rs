@@ -2,7 +2,7 @@
 
 /// The partition of a key among `partitions`: murmur2 of the bytes, without its sign, modulo.
 /// Source: Kafka's default partitioner, which every client library follows for keyed records.
-pub(crate) fn partition_for_key(key: &[u8], partitions: i32) -> i32 {
+pub fn partition_for_key(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
 }
 

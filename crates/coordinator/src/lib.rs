@@ -36,6 +36,7 @@ mod shard;
 mod subscription;
 mod time;
 
+pub use admin::CONSUMER;
 pub use cluster::{Cluster, GroupOverrides, TopicFacts};
 pub use consumer::assignor::Assignor;
 pub use consumer::member::{ClassicPart, ConsumerMember, MemberState, Owned, Partitions};

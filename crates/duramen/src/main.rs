@@ -24,7 +24,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use cli::Failure;
 use client::Reach;
 use logging::Levels;
@@ -52,7 +52,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match cli::parse::<Arguments>() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(failure) => return report(&failure),
+    };
     let levels = logging::start(matches!(arguments.command, Command::Client(_)));
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,13 +85,17 @@ async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
                 clock: Arc::new(RealClock::new()),
                 random: Arc::new(RealRandom),
             };
-            cli::run(&reach, &arguments.global, command).await
+            let program = cli::Program {
+                root: Arguments::command(),
+                read_config: settings::examine,
+            };
+            cli::run(&reach, &arguments.global, command, &program).await
         }
     }
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    if failure.exit != 0 {
+    if failure.speaks() {
         // Nothing is left to tell a person when standard error is gone as well.
         let _ = writeln!(std::io::stderr(), "{failure}");
     }

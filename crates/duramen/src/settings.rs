@@ -116,6 +116,34 @@ fn name_node(layers: &mut Vec<Setting>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads a configuration file and says of every setting whether the broker takes it.
+///
+/// # Errors
+/// The file cannot be read, or is not what its name says.
+pub fn examine(path: &Path) -> Result<cli::CheckedFile, Failure> {
+    let layers = read_file(path)?;
+    let entries = layers
+        .iter()
+        .map(|setting| (setting.key.as_str(), setting.value.as_str()));
+    let (_, problems) = StaticConfig::load(entries);
+    let mut checked = cli::CheckedFile::default();
+    for problem in problems {
+        match problem {
+            StaticProblem::Warn(key, why) => checked.idle.push((key.to_owned(), why.to_string())),
+            StaticProblem::Refuse(error) => {
+                checked
+                    .refused
+                    .push((named(&error).to_owned(), error.to_string()));
+            }
+        }
+    }
+    let settings = layers
+        .into_iter()
+        .map(|setting| (setting.key, setting.value));
+    checked.settings = settings.collect();
+    Ok(checked)
+}
+
 fn named(error: &ConfigError) -> &str {
     match error {
         ConfigError::Unknown { name, .. } => name,

@@ -3,16 +3,17 @@
 use client::Client;
 use serde::Serialize;
 
-use super::{parse_setting, unknown_topic};
+use super::{check_key, parse_setting};
 use crate::output::Output;
-use crate::{Failure, cluster};
+use crate::{Failure, connect, lookup, words};
 
 /// Arguments of `topic alter`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Name of the topic.
+    #[arg(add = crate::complete::topics())]
     name: String,
-    /// Set a configuration key; may be repeated.
+    /// Set a configuration key, e.g. retention.ms=7d; may be repeated.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
     /// Take a configuration key back to its default; may be repeated.
@@ -54,15 +55,22 @@ pub(super) async fn run(
             format!("duramen topic alter {name} --set retention.ms=3600000"),
         ));
     }
-    let known = client
-        .topics(Some(std::slice::from_ref(&name)))
-        .await
-        .map_err(|error| cluster::explain("topics: not read", error, "duramen topic ls"))?;
-    if !known.iter().any(|topic| topic.name == name && topic.exists) {
-        return Err(unknown_topic(client, &name).await);
-    }
+    lookup::topic(client, &name).await?;
+    let set: Vec<(String, String)> = set
+        .into_iter()
+        .map(|(key, value)| {
+            let value = words::config_number(&key, &value);
+            (key, value)
+        })
+        .collect();
+    let keys: Vec<String> = set
+        .iter()
+        .map(|(key, _)| key)
+        .chain(&delete)
+        .cloned()
+        .collect();
     let failed = |error| {
-        cluster::explain(
+        connect::explain(
             format!("topic {name}: not altered"),
             error,
             format!("duramen topic describe {name} --all"),
@@ -77,7 +85,7 @@ pub(super) async fn run(
         client
             .alter_topic_configs(&name, changes, dry_run)
             .await
-            .map_err(failed)?;
+            .map_err(|error| check_key(&keys, failed(error)))?;
     }
     if let Some(total) = partitions {
         client

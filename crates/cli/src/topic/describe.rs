@@ -3,14 +3,14 @@
 use client::{At, Client};
 use serde::Serialize;
 
-use super::unknown_topic;
 use crate::output::Output;
-use crate::{Failure, cluster};
+use crate::{Failure, connect, lookup, words};
 
 /// Arguments of `topic describe`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Name of the topic.
+    #[arg(add = crate::complete::topics())]
     name: String,
     /// Show every configuration key, not only those that were set.
     #[arg(short, long)]
@@ -44,27 +44,14 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let name = arguments.name;
     let failed = |error| {
-        cluster::explain(
+        connect::explain(
             format!("topic {name}: not described"),
             error,
             "duramen topic ls",
         )
     };
-    let topics = client
-        .topics(Some(std::slice::from_ref(&name)))
-        .await
-        .map_err(failed)?;
-    let Some(topic) = topics
-        .into_iter()
-        .find(|topic| topic.name == name && topic.exists)
-    else {
-        return Err(unknown_topic(client, &name).await);
-    };
-    let partitions: Vec<i32> = topic
-        .partitions
-        .iter()
-        .map(|partition| partition.index)
-        .collect();
+    let topic = lookup::topic(client, &name).await?;
+    let partitions = lookup::partitions(&topic);
     let starts = client
         .list_offsets(&name, &partitions, At::Start)
         .await
@@ -125,12 +112,11 @@ pub(super) async fn run(
     if rows.is_empty() {
         return Ok(());
     }
-    if output.is_table() {
-        output.text("\n")?;
-    }
-    output.rows(&["config", "value", "source"], &rows, |row| {
+    output.note("\n")?;
+    output.rows(&["config", "value", "meaning", "source"], &rows, |row| {
         let value = row.value.clone().unwrap_or_else(|| "-".to_owned());
-        vec![row.config.clone(), value, row.source.to_owned()]
+        let meaning = words::config_value(&row.config, &value).unwrap_or_default();
+        vec![row.config.clone(), value, meaning, row.source.to_owned()]
     })
 }
 

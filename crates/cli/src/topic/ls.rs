@@ -4,7 +4,7 @@ use client::Client;
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::{Failure, cluster};
+use crate::{Failure, connect};
 
 /// Arguments of `topic ls`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(super) async fn run(
     let mut topics = client
         .topics(None)
         .await
-        .map_err(|error| cluster::explain("topics: not listed", error, "duramen topic ls"))?;
+        .map_err(|error| connect::explain("topics: not listed", error, "duramen topic ls"))?;
     topics.retain(|topic| arguments.all || !topic.internal);
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<Row> = topics
@@ -47,11 +47,12 @@ pub(super) async fn run(
             topic: topic.name,
         })
         .collect();
-    output.rows(&["topic", "partitions", "replicas"], &rows, |row| {
+    output.rows(&["topic", "partitions", "replicas", "+id"], &rows, |row| {
         vec![
             row.topic.clone(),
             row.partitions.to_string(),
             row.replicas.to_string(),
+            row.id.clone(),
         ]
     })
 }

@@ -1,19 +1,18 @@
 //! `topic rm`: remove topics and their records, after saying what goes.
 
-use std::io::IsTerminal;
+use std::collections::BTreeSet;
 
 use client::{At, Client};
 use serde::Serialize;
 
-use super::unknown_topic;
 use crate::output::Output;
-use crate::{Failure, cluster};
+use crate::{Failure, connect, lookup};
 
 /// Arguments of `topic rm`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Names of the topics.
-    #[arg(required = true)]
+    #[arg(required = true, add = crate::complete::topics())]
     names: Vec<String>,
     /// Do it. Without this only the plan is shown.
     #[arg(short, long)]
@@ -28,6 +27,8 @@ struct Row {
     topic: String,
     partitions: usize,
     records: i64,
+    /// Groups that read it.
+    groups: Vec<String>,
     removed: bool,
 }
 
@@ -37,20 +38,12 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut rows = Vec::new();
+    let readers = readers(client).await;
     for name in &arguments.names {
         let failed =
-            |error| cluster::explain(format!("topic {name}: not read"), error, "duramen topic ls");
-        let topics = client
-            .topics(Some(std::slice::from_ref(name)))
-            .await
-            .map_err(failed)?;
-        let Some(topic) = topics
-            .into_iter()
-            .find(|topic| topic.name == *name && topic.exists)
-        else {
-            return Err(unknown_topic(client, name).await);
-        };
-        let partitions: Vec<i32> = topic.partitions.iter().map(|part| part.index).collect();
+            |error| connect::explain(format!("topic {name}: not read"), error, "duramen topic ls");
+        let topic = lookup::topic(client, name).await?;
+        let partitions = lookup::partitions(&topic);
         let starts = client
             .list_offsets(name, &partitions, At::Start)
             .await
@@ -64,13 +57,18 @@ pub(super) async fn run(
             topic: name.clone(),
             partitions: partitions.len(),
             records,
+            groups: readers
+                .iter()
+                .filter(|(_, topics)| topics.contains(name))
+                .map(|(group, _)| group.clone())
+                .collect(),
             removed: false,
         });
     }
     if arguments.yes {
         for row in &mut rows {
             client.delete_topic(&row.topic).await.map_err(|error| {
-                cluster::explain(
+                connect::explain(
                     format!("topic {}: not removed", row.topic),
                     error,
                     "duramen topic ls --all",
@@ -80,7 +78,7 @@ pub(super) async fn run(
         }
     }
     output.rows(
-        &["topic", "partitions", "records", "removed"],
+        &["topic", "partitions", "records", "read by", "removed"],
         &rows,
         |row| {
             let removed = if row.removed { "yes" } else { "no" };
@@ -88,6 +86,7 @@ pub(super) async fn run(
                 row.topic.clone(),
                 row.partitions.to_string(),
                 row.records.to_string(),
+                row.groups.join(" "),
                 removed.to_owned(),
             ]
         },
@@ -95,14 +94,21 @@ pub(super) async fn run(
     if arguments.yes || arguments.dry_run {
         return Ok(());
     }
-    let place = if std::io::stdin().is_terminal() {
-        "this was the plan"
-    } else {
-        "no --yes"
-    };
     Err(Failure::usage(
         "topics: nothing removed",
-        format!("{place}: removing records cannot be undone"),
+        "this was the plan, without --yes: removing records cannot be undone",
         format!("duramen topic rm --yes {}", arguments.names.join(" ")),
     ))
+}
+
+/// Which topics each group has committed offsets of. A plan is worth less without it, not nothing:
+/// what cannot be read is left out.
+async fn readers(client: &mut Client) -> Vec<(String, BTreeSet<String>)> {
+    let mut readers = Vec::new();
+    for group in client.groups().await.unwrap_or_default() {
+        let commits = client.commits(&group.id).await.unwrap_or_default();
+        let topics = commits.into_keys().map(|(topic, _)| topic).collect();
+        readers.push((group.id, topics));
+    }
+    readers
 }
