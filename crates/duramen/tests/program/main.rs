@@ -5,7 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed story")]
 
 mod commands;
+mod doctor;
+mod group;
 mod metrics;
 mod process;
 mod starting;
 mod stopping;
+mod terminal;
+mod verbs;

@@ -15,8 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_duramen");
 
+/// Where the binary is.
+pub fn binary() -> &'static str {
+    BINARY
+}
+
 /// The binary with nothing of this environment.
-fn program<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
+pub fn program<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(BINARY);
     command
         .args(arguments)
@@ -242,7 +247,20 @@ impl Answer {
 
 /// Runs the binary to its end.
 pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &str) -> Answer {
-    let mut child = program(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    answer_of(program(arguments), input)
+}
+
+/// Runs the binary to its end with these variables in its environment.
+pub fn run_in(variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
+    let mut command = program(arguments);
+    command.envs(variables.iter().copied());
+    answer_of(command, "")
+}
+
+/// Runs any program to its end.
+pub fn answer_of(mut command: Command, input: &str) -> Answer {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let stdout = lines_of(child.stdout.take().unwrap());
     let stderr = lines_of(child.stderr.take().unwrap());
     // A command that fails early does not read its input.
