@@ -13,7 +13,6 @@ use std::sync::Arc;
 use commitlog::ReadBound;
 use wire::ids::{BrokerId, Offset};
 use wire::lag::{Lag, Standing};
-use wire::protocol_metadata::Assignment;
 
 use crate::group_host::SurveyedGroup;
 use crate::metrics::TopicCounts;
@@ -198,21 +197,15 @@ fn figures(
     now_ms: i64,
     hosted: &HashMap<(Arc<str>, i32), Arc<Replica>>,
 ) -> GroupFigures {
-    let mut readers = HashMap::new();
-    for (reader, assignment) in &group.members {
-        // A member that was given nothing yet, or of a group that is no consumers', reads nothing.
-        let Ok(assignment) = Assignment::decode(assignment) else {
-            continue;
-        };
-        for topic in assignment.partitions {
-            for partition in topic.partitions {
-                readers.insert((topic.topic.clone(), partition), reader.clone());
-            }
-        }
-    }
+    let members = group.members.len();
+    let readers: HashMap<(Arc<str>, i32), Arc<Reader>> = group
+        .members
+        .into_iter()
+        .flat_map(|(reader, reads)| reads.into_iter().map(move |place| (place, reader.clone())))
+        .collect();
     let offsets = group.offsets.into_iter().filter(|_| told);
     GroupFigures {
-        members: group.members.len(),
+        members,
         is_simple: group.is_simple,
         offsets: offsets
             .map(|(topic, partition, committed)| {
@@ -220,7 +213,7 @@ fn figures(
                 let replica = replica.filter(|replica| replica.leading().is_some());
                 OffsetFigures {
                     lag: replica.map(|replica| lag_of(replica, committed, now_ms)),
-                    member: readers.get(&(topic.to_string(), partition)).cloned(),
+                    member: readers.get(&(topic.clone(), partition)).cloned(),
                     topic,
                     partition,
                     committed,

@@ -24,6 +24,7 @@ use metadata::{Command, Image, MetadataOffset, Refusal};
 use tokio::sync::oneshot;
 use wire::ErrorCode;
 use wire::batch::{BatchView, batches};
+use wire::protocol_metadata::Assignment;
 use wire::ids::{LeaderEpoch, Offset};
 use wire::messages::{Text, text};
 use wire::record::{BatchBuilder, BatchRecords, NewRecord};
@@ -70,7 +71,8 @@ const SURVEY_VERSION: i16 = 8;
 pub struct SurveyedGroup {
     pub group: Arc<str>,
     pub is_simple: bool,
-    pub members: Vec<(Arc<Reader>, Bytes)>,
+    /// Who reads which partitions: topic and number.
+    pub members: Vec<(Arc<Reader>, Vec<(Arc<str>, i32)>)>,
     pub offsets: Vec<(Arc<str>, i32, i64)>,
 }
 
@@ -472,14 +474,39 @@ fn survey_shard(shard: &mut Shard, now: Now, found: &mut Vec<SurveyedGroup>) {
     };
     for listed in listed.groups {
         let group = listed.group;
-        let described = ask(GroupRequest::Describe(vec![group.clone()]));
+        let asked = vec![group.clone()];
+        let described = ask(match listed.group_type {
+            coordinator::CONSUMER => GroupRequest::ConsumerDescribe(asked),
+            _ => GroupRequest::Describe(asked),
+        });
         let members = match described {
-            Some(GroupResponse::Describe(described)) => described.into_iter().next(),
-            _ => None,
+            Some(GroupResponse::Describe(described)) => described
+                .into_iter()
+                .flat_map(|described| described.members)
+                .map(|member| {
+                    let reader = reader(member.member_id, member.client_id, &member.client_host);
+                    (reader, assigned(&member.assignment))
+                })
+                .collect(),
+            Some(GroupResponse::ConsumerDescribe(described)) => described
+                .into_iter()
+                .flat_map(|described| described.members)
+                .map(|member| {
+                    let reader = reader(member.member_id, member.client_id, &member.client_host);
+                    let topics = member.assignment.into_iter();
+                    let reads = topics.flat_map(|topic| {
+                        let partitions = topic.partitions.into_iter();
+                        partitions.map(move |partition| (topic.name.clone(), partition))
+                    });
+                    (reader, reads.collect())
+                })
+                .collect(),
+            _ => Vec::new(),
         };
-        let members = members.map_or_else(Vec::new, |described| described.members);
         let fetched = ask(GroupRequest::Fetch(FetchRequest {
             group: group.clone(),
+            member_id: None,
+            member_epoch: -1,
             topics: None,
             require_stable: false,
         }));
@@ -495,21 +522,31 @@ fn survey_shard(shard: &mut Shard, now: Now, found: &mut Vec<SurveyedGroup>) {
         found.push(SurveyedGroup {
             // Nobody was ever a member where no kind of member is known.
             is_simple: listed.protocol_type.is_empty(),
-            members: members
-                .into_iter()
-                .map(|member| {
-                    let reader = Reader {
-                        id: member.member_id,
-                        client: member.client_id,
-                        host: member.client_host.trim_start_matches('/').into(),
-                    };
-                    (Arc::new(reader), member.assignment)
-                })
-                .collect(),
+            members,
             offsets: offsets.collect(),
             group,
         });
     }
+}
+
+fn reader(id: Arc<str>, client: Arc<str>, host: &str) -> Arc<Reader> {
+    let host = host.trim_start_matches('/').into();
+    Arc::new(Reader { id, client, host })
+}
+
+/// What a classic member reads: nothing before it was given something, or if it is no consumer.
+fn assigned(assignment: &Bytes) -> Vec<(Arc<str>, i32)> {
+    let Ok(assignment) = Assignment::decode(assignment) else {
+        return Vec::new();
+    };
+    let topics = assignment.partitions.into_iter();
+    topics
+        .flat_map(|topic| {
+            let name: Arc<str> = topic.topic.into();
+            let partitions = topic.partitions.into_iter();
+            partitions.map(move |partition| (name.clone(), partition))
+        })
+        .collect()
 }
 
 /// Calls each shard when it asked to be called. Runs on the control reactor.

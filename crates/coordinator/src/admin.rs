@@ -15,7 +15,8 @@ use crate::subscription;
 
 /// The types of groups this build knows.
 const CLASSIC: &str = "classic";
-const CONSUMER: &str = "consumer";
+/// The type of groups of KIP-848 in ListGroups.
+pub const CONSUMER: &str = "consumer";
 /// How a group that does not exist is shown.
 const DEAD: &str = "Dead";
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use cli::Failure;
 
 use crate::logging::Levels;
-use crate::ready;
 use crate::running::{DRAIN_GRACE, Place, Running, Signals};
 use crate::scratch::Scratch;
 use crate::settings::{self, Setting};
+use crate::{notify, ready};
 
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]
@@ -60,13 +60,8 @@ pub async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
         Some(scratch) => scratch.path().to_owned(),
         None => crate::running::absolute(&arguments.data_dir),
     };
-    // A laptop has one broker and no time to wait for a second consumer; the environment may say
-    // otherwise, the flags win over it.
-    let mut layers = vec![
-        Setting::flag("dev", "auto.create.topics.enable", "true"),
-        Setting::flag("dev", "group.initial.rebalance.delay.ms", "0"),
-        Setting::flag("dev", "offsets.topic.replication.factor", "1"),
-    ];
+    // The environment may say otherwise, the flags win over it.
+    let mut layers = settings::of_a_laptop();
     layers.extend(settings::read_environment());
     layers.push(Setting::flag(
         "--listen",
@@ -83,8 +78,7 @@ pub async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
         settings,
         Place {
             data_dir,
-            http: Some(http),
-            levels,
+            http: Some((http, levels)),
             // What is thrown away at the end need not be brought to one.
             drain_grace: match scratch {
                 Some(_) => Duration::ZERO,
@@ -97,6 +91,7 @@ pub async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
     } else {
         ready::print_block(&running, "dev")?;
     }
+    notify::ready();
     let outcome = running.until_signal(signals).await;
     drop(scratch);
     outcome

@@ -19,7 +19,7 @@ use world::real::give_back_memory;
 use crate::logging::Levels;
 use crate::prometheus::process::{ProcessFigures, ProcessWatch};
 use crate::space::{News, SpaceWatch, shortage};
-use crate::{data_directory, http, listeners, prometheus, surroundings};
+use crate::{data_directory, http, listeners, notify, prometheus, surroundings};
 
 /// How often the health of the data directory is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
@@ -45,21 +45,19 @@ pub struct Running {
     pub ready_in: Duration,
     /// What opening the data directory found, in words.
     pub recovered: String,
-    listener: Option<Box<dyn world::Listener>>,
+    /// The operations port, and what it may change.
+    operations: Option<(Box<dyn world::Listener>, Levels)>,
     clock: Arc<dyn world::Clock>,
     drain_grace: Duration,
     partitions_max: usize,
-    levels: Levels,
 }
 
 /// What the settings do not say.
 pub struct Place {
     /// The data directory.
     pub data_dir: PathBuf,
-    /// The operations port; `None` for none.
-    pub http: Option<SocketAddr>,
-    /// What the log tells.
-    pub levels: Levels,
+    /// The operations port, and the log levels that can be changed there; `None` for none.
+    pub http: Option<(SocketAddr, Levels)>,
     /// How long requests in flight may take at a stop.
     pub drain_grace: Duration,
 }
@@ -99,9 +97,9 @@ impl Running {
         let shown = place.data_dir.display().to_string();
         let world = World::real(&place.data_dir).map_err(|error| directory(&shown, &error))?;
         let begun = world.clock.now();
-        let http = place
+        let operations = place
             .http
-            .map(|address| bind_http(&world, address))
+            .map(|(address, levels)| bind_http(&world, address).map(|bound| (bound, levels)))
             .transpose()?;
         let partitions_max = settings.number("metrics.partitions.max");
         let config = assemble(settings)?;
@@ -117,13 +115,14 @@ impl Running {
         let recovered = data_directory::recovered(broker.recovery());
         Ok(Running {
             kafka: broker.addresses().values().copied().collect(),
-            http: http.as_ref().map(|listener| listener.local_address()),
-            listener: http,
+            http: operations
+                .as_ref()
+                .map(|(listener, _)| listener.local_address()),
+            operations,
             data_dir: place.data_dir,
             ready_in,
             recovered,
             drain_grace: place.drain_grace,
-            levels: place.levels,
             partitions_max: usize::try_from(partitions_max).unwrap_or(0),
             clock: Arc::clone(&world.clock),
             broker: Arc::new(Mutex::new(Some(broker))),
@@ -135,17 +134,16 @@ impl Running {
     /// # Errors
     /// The logs could not be closed cleanly.
     pub async fn until_signal(mut self, mut signals: Signals) -> Result<(), Failure> {
-        let source: Arc<dyn http::Source> = Arc::new(Look {
-            broker: Arc::clone(&self.broker),
-            partitions_max: self.partitions_max,
-            levels: self.levels.clone(),
-            clock: Arc::clone(&self.clock),
-            process: Mutex::default(),
+        let serving = self.operations.take().map(|(listener, levels)| {
+            let source: Arc<dyn http::Source> = Arc::new(Look {
+                broker: Arc::clone(&self.broker),
+                partitions_max: self.partitions_max,
+                levels,
+                clock: Arc::clone(&self.clock),
+                process: Mutex::default(),
+            });
+            tokio::task::spawn_local(http::serve(listener, source))
         });
-        let serving = self
-            .listener
-            .take()
-            .map(|listener| tokio::task::spawn_local(http::serve(listener, source)));
         let mut look = tokio::time::interval(HEALTH_INTERVAL);
         let mut space = SpaceWatch::default();
         // This thread answers no client: what the start left behind goes at once.
@@ -177,21 +175,8 @@ impl Running {
             ));
         }
         tracing::info!("stopping: no new requests, finishing what is in flight");
-        // Readiness turns false at once; the port answers until the logs are closed.
-        let broker = self
-            .broker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(broker) = broker {
-            broker.drain(self.drain_grace).map_err(|error| {
-                Failure::new(
-                    format!("{}: not closed cleanly", self.data_dir.display()),
-                    error.to_string(),
-                    "start again: what was acknowledged is recovered from the log",
-                )
-            })?;
-        }
+        notify::stopping();
+        self.drain()?;
         if let Some(serving) = serving {
             serving.abort();
         }
@@ -201,6 +186,27 @@ impl Running {
 }
 
 impl Running {
+    /// Finishes what is in flight and closes the logs. Readiness turns false at once; the operations
+    /// port answers until the end.
+    ///
+    /// # Errors
+    /// The logs could not be closed cleanly.
+    pub fn drain(&self) -> Result<(), Failure> {
+        let broker = self
+            .broker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(broker) = broker else { return Ok(()) };
+        broker.drain(self.drain_grace).map_err(|error| {
+            Failure::new(
+                format!("{}: not closed cleanly", self.data_dir.display()),
+                error.to_string(),
+                "start again: what was acknowledged is recovered from the log",
+            )
+        })
+    }
+
     /// Looks at the data directory and tells what an operator must know. Why nothing is acknowledged
     /// any more, if that is so: a node that stands alone ends then.
     fn look(&self, space: &mut SpaceWatch) -> Option<String> {

@@ -7,9 +7,9 @@ use clap::Subcommand;
 use cli::Failure;
 
 use crate::logging::Levels;
-use crate::ready;
 use crate::running::{DRAIN_GRACE, Place, Running, Signals, absolute};
 use crate::settings::{self, Setting};
+use crate::{notify, ready};
 
 /// What to do with the server.
 #[derive(Debug, Subcommand)]
@@ -65,13 +65,15 @@ pub async fn run(command: Command, levels: Levels) -> Result<(), Failure> {
     let settings = settings::check(layers)?;
     let place = Place {
         data_dir,
-        http: Some(arguments.http),
-        levels,
+        http: Some((arguments.http, levels)),
         drain_grace: DRAIN_GRACE,
     };
+    // Whoever is told that it is ready may ask it to stop at once.
+    let signals = Signals::listen()?;
     let running = Running::start(settings, place)?;
     ready::print_block(&running, "server")?;
-    running.until_signal(Signals::listen()?).await
+    notify::ready();
+    running.until_signal(signals).await
 }
 
 /// `log.dirs`, else `log.dir`, of the highest layer that has it: one directory.

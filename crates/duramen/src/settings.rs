@@ -116,6 +116,15 @@ fn name_node(layers: &mut Vec<Setting>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A laptop, or a test, has one broker and no time to wait for a second consumer.
+pub fn of_a_laptop() -> Vec<Setting> {
+    vec![
+        Setting::flag("dev", "auto.create.topics.enable", "true"),
+        Setting::flag("dev", "group.initial.rebalance.delay.ms", "0"),
+        Setting::flag("dev", "offsets.topic.replication.factor", "1"),
+    ]
+}
+
 /// Reads a configuration file and says of every setting whether the broker takes it.
 ///
 /// # Errors
