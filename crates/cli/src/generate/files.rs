@@ -11,7 +11,10 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-Type=exec
+# It says when it serves; reading a long log back takes as long as the disk takes.
+Type=notify
+NotifyAccess=main
+TimeoutStartSec=infinity
 ExecStart=/usr/bin/duramen server start --config /etc/duramen/duramen.toml --data-dir /var/lib/duramen
 DynamicUser=yes
 StateDirectory=duramen
@@ -53,17 +56,11 @@ services:
   duramen:
     image: duramen
     hostname: duramen
-    command:
-      - server
-      - start
-      - --data-dir=/data
-      - --http=0.0.0.0:8080
-      - --set=listeners=PLAINTEXT://0.0.0.0:9092
     ports:
       - 127.0.0.1:9092:9092
       - 127.0.0.1:8080:8080
     volumes:
-      - data:/data
+      - data:/var/lib/duramen
     ulimits:
       nofile: 1048576
     stop_grace_period: 1m
