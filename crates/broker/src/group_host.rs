@@ -24,9 +24,9 @@ use metadata::{Command, Image, MetadataOffset, Refusal};
 use tokio::sync::oneshot;
 use wire::ErrorCode;
 use wire::batch::{BatchView, batches};
-use wire::protocol_metadata::Assignment;
 use wire::ids::{LeaderEpoch, Offset};
 use wire::messages::{Text, text};
+use wire::protocol_metadata::Assignment;
 use wire::record::{BatchBuilder, BatchRecords, NewRecord};
 use world::spawn::Priority;
 use world::{Clock, Instant, Next, Signal, Worker};
@@ -67,12 +67,14 @@ type Deleted = Vec<(Arc<str>, i32)>;
 /// Version of the requests by which groups are surveyed: one in which errors stand once.
 const SURVEY_VERSION: i16 = 8;
 
+/// Partitions that a member reads: topic and number.
+pub type Reads = Vec<(Arc<str>, i32)>;
+
 /// A group, its members with what they were given, its committed offsets.
 pub struct SurveyedGroup {
     pub group: Arc<str>,
     pub is_simple: bool,
-    /// Who reads which partitions: topic and number.
-    pub members: Vec<(Arc<Reader>, Vec<(Arc<str>, i32)>)>,
+    pub members: Vec<(Arc<Reader>, Reads)>,
     pub offsets: Vec<(Arc<str>, i32, i64)>,
 }
 
@@ -535,7 +537,7 @@ fn reader(id: Arc<str>, client: Arc<str>, host: &str) -> Arc<Reader> {
 }
 
 /// What a classic member reads: nothing before it was given something, or if it is no consumer.
-fn assigned(assignment: &Bytes) -> Vec<(Arc<str>, i32)> {
+fn assigned(assignment: &Bytes) -> Reads {
     let Ok(assignment) = Assignment::decode(assignment) else {
         return Vec::new();
     };

@@ -41,7 +41,10 @@ pub fn spell_duration_ms(ms: u64) -> String {
         ("m", 60_000),
         ("s", 1_000),
     ];
-    match whole.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit)) {
+    match whole
+        .iter()
+        .find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit))
+    {
         Some((name, unit)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),
     }
