@@ -417,6 +417,58 @@ fn append_times_and_look_ups_by_time_survive() {
     assert_eq!(time, NOW + 350_000);
 }
 
+#[test]
+fn the_next_record_is_found_over_holes_and_inside_a_batch_that_lost_some() {
+    // experience.md 4.3: what compaction left between two offsets is not to be read
+    let sim = World::sim(14);
+    let store = opened(&sim);
+    let partition = leader(&store, settings());
+    let batch = |keys: &[&str]| -> Vec<Entry> {
+        let entries = keys.iter().map(|key| entry(key, Some("v"), NOW));
+        entries.collect()
+    };
+    append(
+        &store,
+        &partition,
+        &batch(&["a", "b", "c"]),
+        Codec::Zstd,
+        None,
+        NOW,
+    );
+    append(
+        &store,
+        &partition,
+        &batch(&["b", "d"]),
+        Codec::None,
+        None,
+        NOW,
+    );
+    append(
+        &store,
+        &partition,
+        &batch(&["c", "d"]),
+        Codec::None,
+        None,
+        NOW,
+    );
+    end_segment(&store, &partition, NOW);
+    store.compact(NOW);
+    let kept: Vec<i64> = entries(&partition)
+        .iter()
+        .map(|entry| entry.offset)
+        .collect();
+    assert_eq!(kept[..4], [0, 3, 5, 6]);
+    let next = |from: i64| {
+        let found = partition.first_record_from(Offset(from), ReadBound::HighWatermark);
+        found.expect("readable").map(|offset| offset.0)
+    };
+    for from in 0..=6 {
+        let wanted = kept.iter().find(|offset| **offset >= from);
+        assert_eq!(next(from), wanted.copied(), "from {from}");
+    }
+    assert_eq!(next(partition.offsets().high_watermark.0), None);
+}
+
 /// What was appended, and what may be missing from the log.
 struct Oracle {
     appended: Vec<Entry>,

@@ -82,6 +82,8 @@ fn filter(text: &str) -> Result<Targets, String> {
             Some((target, named)) => (Some(target), named),
             None => (None, part),
         };
+        // An empty word is a level to that library.
+        let named = if named.trim().is_empty() { "?" } else { named };
         let named: LevelFilter = named
             .trim()
             .parse()

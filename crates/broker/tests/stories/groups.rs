@@ -28,7 +28,7 @@ pub async fn coordinator(client: &mut Client) {
     panic!("no coordinator");
 }
 
-fn join(member: &str) -> join_group::Request {
+pub fn join(member: &str) -> join_group::Request {
     join_group::Request {
         group_id: text("g"),
         session_timeout_ms: 10_000,
@@ -44,7 +44,7 @@ fn join(member: &str) -> join_group::Request {
     }
 }
 
-fn commit(generation: i32, member: &str, topic: &str, offset: i64) -> offset_commit::Request {
+pub fn commit(generation: i32, member: &str, topic: &str, offset: i64) -> offset_commit::Request {
     offset_commit::Request {
         group_id: text("g"),
         generation_id_or_member_epoch: generation,

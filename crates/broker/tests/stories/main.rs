@@ -10,6 +10,7 @@ mod admin_logs;
 mod admin_topics;
 mod admin_width;
 mod allocations;
+mod census;
 mod compacted_topics;
 mod connections;
 #[path = "../../../wire/tests/bytes/counting.rs"]
