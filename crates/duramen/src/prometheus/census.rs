@@ -160,6 +160,9 @@ fn partitions(page: &mut Page, census: &Census) {
     }
 }
 
+/// A series, and what it tells of a committed offset if it applies.
+type OffsetSeries<T> = (&'static str, &'static str, fn(&OffsetFigures) -> Option<T>);
+
 /// Names and labels of kafka_exporter, which says `consumergroup`.
 fn groups_of_a(page: &mut Page, groups: &[GroupFigures]) {
     const MEMBERS: &str = "kafka_consumergroup_members";
@@ -170,7 +173,7 @@ fn groups_of_a(page: &mut Page, groups: &[GroupFigures]) {
             "{MEMBERS}{{consumergroup=\"{id}\"}} {members}"
         ));
     }
-    let per_partition: [(&str, &str, fn(&OffsetFigures) -> Option<i64>); 2] = [
+    let per_partition: [OffsetSeries<i64>; 2] = [
         (
             "kafka_consumergroup_current_offset",
             "The committed offset: the first record that was not read.",
@@ -210,7 +213,7 @@ fn groups_of_a(page: &mut Page, groups: &[GroupFigures]) {
 /// Names and labels of kafka-lag-exporter, which says `group` and knows time.
 fn groups_of_c(page: &mut Page, cluster: &str, groups: &[GroupFigures]) {
     let cluster = escaped(cluster);
-    let per_partition: [(&str, &str, fn(&OffsetFigures) -> Option<f64>); 3] = [
+    let per_partition: [OffsetSeries<f64>; 3] = [
         (
             "kafka_consumergroup_group_offset",
             "The committed offset: the first record that was not read.",
@@ -241,7 +244,7 @@ fn groups_of_c(page: &mut Page, cluster: &str, groups: &[GroupFigures]) {
             }
         }
     }
-    let highest: [(&str, &str, fn(&OffsetFigures) -> Option<f64>); 2] = [
+    let highest: [OffsetSeries<f64>; 2] = [
         (
             "kafka_consumergroup_group_max_lag",
             "The largest lag of a group in offsets.",
