@@ -5,6 +5,7 @@
 
 use metadata::{Command, Refusal};
 use wire::ErrorCode;
+use wire::ids::BrokerId;
 use wire::messages::text;
 use wire::messages::update_features::{
     FeatureUpdateKey, Request as Asked, Response, UpdatableFeatureResult,
@@ -37,7 +38,7 @@ async fn update(context: &Context, asked: &Asked, version: i16) -> Result<(), Re
             _ => update.upgrade_type,
         };
         let now = features::level(&image, update.feature.as_str());
-        check(update, now, kind).map_err(|reason| Refusal {
+        check(update, now, kind, context.node.id).map_err(|reason| Refusal {
             code: ErrorCode::InvalidUpdateVersion,
             message: format!(
                 "The update failed for all features since the following feature had an error: \
@@ -63,7 +64,7 @@ async fn update(context: &Context, asked: &Asked, version: i16) -> Result<(), Re
 }
 
 /// Why it cannot be, by Kafka's rules first and then by ours.
-fn check(update: &FeatureUpdateKey, now: i16, kind: i8) -> Result<(), String> {
+fn check(update: &FeatureUpdateKey, now: i16, kind: i8, id: BrokerId) -> Result<(), String> {
     let wanted = update.max_version_level;
     if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&kind) {
         return Err("The controller does not support the given upgrade type.".into());
@@ -72,11 +73,13 @@ fn check(update: &FeatureUpdateKey, now: i16, kind: i8) -> Result<(), String> {
         return Err("A feature version cannot be less than 0.".into());
     }
     let Some((lowest, highest)) = features::range(update.feature.as_str()) else {
-        return Err("This broker does not support this feature.".into());
+        return Err(format!(
+            "Local controller {id} does not support this feature."
+        ));
     };
     if !(lowest..=highest).contains(&wanted) {
         return Err(format!(
-            "This broker only supports versions {lowest}-{highest}"
+            "Local controller {id} only supports versions {lowest}-{highest}"
         ));
     }
     if wanted < now && kind == UPGRADE {

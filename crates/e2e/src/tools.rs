@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 pub fn suite() -> Suite {
     Suite {
         client: "kafka-tools",
-        stories: &["topics", "configs", "records", "groups"],
+        stories: &["topics", "configs", "records", "groups", "cluster"],
         tell: |stage, stories, teller| tell(stage, stories, teller),
     }
 }
@@ -115,6 +115,12 @@ fn run(broker: &Broker, step: &Step) -> Outcome<Vec<String>> {
         "groups" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         "offsets" => "org.apache.kafka.tools.GetOffsetShell",
         "delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
+        "elections" => "org.apache.kafka.tools.LeaderElectionCommand",
+        "reassign" => "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+        "features" => "org.apache.kafka.tools.FeatureCommand",
+        "quorum" => "org.apache.kafka.tools.MetadataQuorumCommand",
+        "transactions" => "org.apache.kafka.tools.TransactionsCommand",
+        "all-groups" => "org.apache.kafka.tools.GroupsCommand",
         "console-producer" => "org.apache.kafka.tools.ConsoleProducer",
         "console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
         other => return Err(format!("no tool called {other}").into()),
@@ -167,11 +173,22 @@ fn alike(line: &str, address: &str, file: &Path) -> String {
     let line = line
         .replace("min.insync.replicas=1,", "")
         .replace("min.insync.replicas=1", "");
+    let line = match line.split_once("\"log_dirs\":[\"") {
+        Some((before, after)) => {
+            let after = after.split_once('"').map_or("", |(_, after)| after);
+            format!("{before}\"log_dirs\":[\"DIR\"{after}")
+        }
+        None => line,
+    };
     let mut out: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
         let before = out.last().map(String::as_str).unwrap_or_default();
         out.push(match before {
-            "TopicId:" => "ID".to_owned(),
+            "TopicId:" | "ClusterId:" => "ID".to_owned(),
+            "HighWatermark:" | "LeaderEpoch:" if digits(word) => "NUMBER".to_owned(),
+            "LeaderId:" if digits(word) => "NODE".to_owned(),
+            // Kafka names its controllers' listener, which does not exist here.
+            "\"endpoints\":" => "ENDPOINTS".to_owned(),
             "Leader:" | "Replicas:" | "Isr:" if digits(word) => "NODE".to_owned(),
             "BROKER" if word.starts_with('(') => "(NODE)".to_owned(),
             _ if word.len() == 13 && digits(word) => "TIME".to_owned(),
