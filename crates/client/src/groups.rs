@@ -1,6 +1,7 @@
 //! Consumer groups as an outsider sees them: which there are, and who is in them.
 
-use wire::messages::{describe_groups, list_groups, text};
+use wire::ErrorCode;
+use wire::messages::{consumer_group_describe, describe_groups, list_groups, text};
 use wire::protocol_metadata::Assignment;
 
 use crate::cluster::Client;
@@ -19,11 +20,22 @@ pub struct GroupListing {
     pub kind: String,
 }
 
+/// By which protocol a group's members are led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// JoinGroup and SyncGroup: one member leads.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848): the coordinator leads.
+    Consumer,
+}
+
 /// A group and its members.
 #[derive(Debug, Clone)]
 pub struct GroupView {
     /// The group's name.
     pub id: String,
+    /// Its kind.
+    pub kind: GroupKind,
     /// Kafka's name of its state.
     pub state: String,
     /// How partitions are assigned, such as `range`; empty without members.
@@ -73,16 +85,77 @@ impl Client {
         Ok(groups)
     }
 
-    /// One group and its members.
+    /// One group and its members, of either protocol.
     ///
     /// # Errors
     /// The coordinator's refusal.
     pub async fn describe_group(&mut self, id: &str) -> Result<GroupView, ClientError> {
-        self.ask_patiently(async |client| client.describe_group_once(id).await)
-            .await
+        let classic = self
+            .ask_patiently(async |client| client.describe_classic_once(id).await)
+            .await;
+        let unknown = match classic {
+            Err(ClientError::Server {
+                code: ErrorCode::GroupIdNotFound,
+                message,
+            }) => ClientError::Server {
+                code: ErrorCode::GroupIdNotFound,
+                message,
+            },
+            other => return other,
+        };
+        // The older request does not know groups of the newer protocol.
+        let newer = self
+            .ask_patiently(async |client| client.describe_consumer_once(id).await)
+            .await;
+        match newer {
+            Err(ClientError::Unsupported { .. }) => Err(unknown),
+            other => other,
+        }
     }
 
-    async fn describe_group_once(&mut self, id: &str) -> Result<GroupView, ClientError> {
+    async fn describe_consumer_once(&mut self, id: &str) -> Result<GroupView, ClientError> {
+        let coordinator = self.coordinator(id).await?;
+        let request = consumer_group_describe::Request {
+            group_ids: vec![text(id)],
+            ..Default::default()
+        };
+        let response = self.ask(coordinator, &request).await?;
+        let Some(group) = response.groups.into_iter().next() else {
+            return Err(ClientError::server(ErrorCode::GroupIdNotFound));
+        };
+        check(
+            group.error_code,
+            group.error_message.as_ref().map(|text| text.as_str()),
+        )?;
+        let members = group.members.into_iter().map(|member| {
+            let held = member.assignment.topic_partitions.into_iter();
+            let held = held.flat_map(|part| {
+                let topic = part.topic_name.as_str().to_owned();
+                part.partitions
+                    .into_iter()
+                    .map(move |partition| (topic.clone(), partition))
+            });
+            MemberView {
+                id: member.member_id.as_str().to_owned(),
+                instance: member
+                    .instance_id
+                    .as_ref()
+                    .map(|instance| instance.as_str().to_owned()),
+                client_id: member.client_id.as_str().to_owned(),
+                host: member.client_host.as_str().to_owned(),
+                assignment: held.collect(),
+            }
+        });
+        Ok(GroupView {
+            id: id.to_owned(),
+            kind: GroupKind::Consumer,
+            state: group.group_state.as_str().to_owned(),
+            protocol: group.assignor_name.as_str().to_owned(),
+            members: members.collect(),
+        })
+    }
+
+    async fn describe_classic_once(&mut self, id: &str) -> Result<GroupView, ClientError> {
         let coordinator = self.coordinator(id).await?;
         let request = describe_groups::Request {
             groups: vec![text(id)],
@@ -90,7 +163,7 @@ impl Client {
         };
         let response = self.ask(coordinator, &request).await?;
         let Some(group) = response.groups.into_iter().next() else {
-            return Err(ClientError::server(wire::ErrorCode::GroupIdNotFound));
+            return Err(ClientError::server(ErrorCode::GroupIdNotFound));
         };
         check(
             group.error_code,
@@ -112,6 +185,7 @@ impl Client {
             .collect();
         Ok(GroupView {
             id: id.to_owned(),
+            kind: GroupKind::Classic,
             state: group.group_state.as_str().to_owned(),
             protocol: group.protocol_data.as_str().to_owned(),
             members,

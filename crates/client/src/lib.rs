@@ -28,7 +28,7 @@ pub use connection::{Call, Observer};
 pub use consumer::Consumer;
 pub use error::ClientError;
 pub use fetch::{BatchFacts, FetchOptions, Place, Record};
-pub use groups::{GroupListing, GroupView, MemberView};
+pub use groups::{GroupKind, GroupListing, GroupView, MemberView};
 pub use inventory::{LogDir, LogOnDisk};
 pub use offsets::{At, Committed};
 pub use partitioner::partition_for_key;

@@ -1,14 +1,17 @@
 //! What an administrator does to groups: members sent away, groups removed.
 
 use wire::ErrorCode;
-use wire::messages::{delete_groups, leave_group, text};
+use wire::messages::{consumer_group_heartbeat, delete_groups, leave_group, text};
 
 use crate::cluster::Client;
 use crate::error::{ClientError, check};
-use crate::groups::GroupView;
+use crate::groups::{GroupKind, GroupView};
+
+/// The epoch by which a member of the newer protocol says that it leaves for good (KIP-848).
+const EPOCH_LEAVE: i32 = -1;
 
 impl Client {
-    /// Sends every member of a classic group away. They learn it with their next heartbeat, may
+    /// Sends every member of a group away. They learn it with their next heartbeat, may
     /// commit nothing any more, and join anew.
     ///
     /// # Errors
@@ -27,6 +30,26 @@ impl Client {
 
     async fn expel_once(&mut self, group: &GroupView, reason: &str) -> Result<(), ClientError> {
         let coordinator = self.coordinator(&group.id).await?;
+        if group.kind == GroupKind::Consumer {
+            // Whoever may read the group may say in a member's name that it leaves.
+            for member in &group.members {
+                let request = consumer_group_heartbeat::Request {
+                    group_id: text(&group.id),
+                    member_id: text(&member.id),
+                    instance_id: member.instance.as_deref().map(text),
+                    member_epoch: EPOCH_LEAVE,
+                    ..Default::default()
+                };
+                let response = self.ask(coordinator, &request).await?;
+                if response.error_code != ErrorCode::UnknownMemberId.code() {
+                    check(
+                        response.error_code,
+                        response.error_message.as_ref().map(|text| text.as_str()),
+                    )?;
+                }
+            }
+            return Ok(());
+        }
         let request = leave_group::Request {
             group_id: text(&group.id),
             members: group

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::{At, Client, ClientError, GroupView, Place};
+use client::{At, Client, ClientError, GroupKind, GroupView, Place};
 use serde::Serialize;
 use wire::ErrorCode;
 use wire::lag::{Lag, Standing, catch_up_ms};
@@ -231,6 +231,7 @@ pub(super) async fn members(
             ..
         }) => Ok(GroupView {
             id: name.to_owned(),
+            kind: GroupKind::Classic,
             state: state.to_owned(),
             protocol: String::new(),
             members: Vec::new(),

@@ -131,7 +131,8 @@ pub(super) async fn run(
     };
     let (kind, state) = listed.map_or_else(Default::default, |group| (group.kind, group.state));
     let group = members(&mut client, &name, &state).await.map_err(failed)?;
-    if kind != "classic" && !kind.is_empty() && state != "Empty" && arguments.yes {
+    let movable = ["classic", "consumer", ""].contains(&kind.as_str());
+    if !movable && state != "Empty" && arguments.yes {
         return Err(Failure::new(
             format!("group {name}: not moved"),
             format!(
@@ -371,6 +372,7 @@ fn may_pass(code: ErrorCode) -> bool {
         || matches!(
             code,
             ErrorCode::UnknownMemberId
+                | ErrorCode::StaleMemberEpoch
                 | ErrorCode::RebalanceInProgress
                 | ErrorCode::IllegalGeneration
         )

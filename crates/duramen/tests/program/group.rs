@@ -1,17 +1,20 @@
-//! A member of a classic group, as a consumer would be one.
+//! Members of groups by either protocol, as a consumer would be one.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use wire::ErrorCode;
 use wire::messages::{
-    self, Request, find_coordinator, heartbeat, join_group, offset_commit, offset_fetch,
-    sync_group, text,
+    self, Request, consumer_group_heartbeat, find_coordinator, heartbeat, join_group,
+    offset_commit, offset_fetch, sync_group, text,
 };
 use wire::protocol_metadata::{Assignment, Subscription, TopicPartitions};
 
 /// Questions to a coordinator that is still coming into being.
 const TRIES_MAX: usize = 1_000;
+
+/// Beats of a member that waits to be given something; the coordinator takes its time to decide.
+const BEATS_MAX: usize = 1_000_000;
 
 /// Reads partition 0 of one topic.
 pub struct Reader {
@@ -23,8 +26,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Joins, and is given its partition.
-    pub fn join(brokers: &str, group: &str, topic: &str) -> Reader {
+    /// Connects, and waits until the group has a coordinator.
+    fn connect(brokers: &str, group: &str, topic: &str) -> Reader {
         #[expect(clippy::disallowed_methods, reason = "a client of the world outside")]
         let stream = TcpStream::connect(brokers).unwrap();
         let mut reader = Reader {
@@ -43,6 +46,12 @@ impl Reader {
                 break;
             }
         }
+        reader
+    }
+
+    /// Joins, and is given its partition.
+    pub fn join(brokers: &str, group: &str, topic: &str) -> Reader {
+        let mut reader = Reader::connect(brokers, group, topic);
         let subscription = Subscription {
             topics: vec![topic.to_owned()],
             ..Subscription::default()
@@ -92,6 +101,19 @@ impl Reader {
 
     /// Commits an offset as this member of this generation.
     pub fn commit(&mut self, offset: i64) -> Result<(), &'static str> {
+        self.commit_at(7, offset)
+    }
+
+    fn beat(&self) -> consumer_group_heartbeat::Request {
+        consumer_group_heartbeat::Request {
+            group_id: text(&self.group),
+            member_id: text(&self.member),
+            member_epoch: self.generation,
+            ..Default::default()
+        }
+    }
+
+    fn commit_at(&mut self, version: i16, offset: i64) -> Result<(), &'static str> {
         let commit = offset_commit::Request {
             group_id: text(&self.group),
             generation_id_or_member_epoch: self.generation,
@@ -107,7 +129,7 @@ impl Reader {
             }],
             ..Default::default()
         };
-        result(self.ask(7, &commit).topics[0].partitions[0].error_code)
+        result(self.ask(version, &commit).topics[0].partitions[0].error_code)
     }
 
     /// Says that it is alive.
@@ -153,5 +175,59 @@ fn result(code: i16) -> Result<(), &'static str> {
         Some(ErrorCode::None) => Ok(()),
         Some(error) => Err(error.name()),
         None => Err("an unknown error"),
+    }
+}
+
+/// A member by the newer protocol (KIP-848): the coordinator says what it reads.
+pub struct HeartbeatReader {
+    reader: Reader,
+}
+
+impl HeartbeatReader {
+    /// Joins, and beats until it has been given something.
+    pub fn join(brokers: &str, group: &str, topic: &str) -> HeartbeatReader {
+        let mut reader = Reader::connect(brokers, group, topic);
+        reader.member = format!("{group}-story");
+        reader.generation = 0;
+        let mut last = String::new();
+        for _ in 0..BEATS_MAX {
+            let beat = consumer_group_heartbeat::Request {
+                rebalance_timeout_ms: 30_000,
+                subscribed_topic_names: Some(vec![text(topic)]),
+                topic_partitions: Some(Vec::new()),
+                ..reader.beat()
+            };
+            let answer = reader.ask(1, &beat);
+            last = format!("{answer:?}");
+            // Until the coordinator is there, and the topic known to it.
+            if answer.error_code != 0 {
+                continue;
+            }
+            reader.generation = answer.member_epoch;
+            let given = answer.assignment;
+            if given.is_some_and(|given| !given.topic_partitions.is_empty()) {
+                return HeartbeatReader { reader };
+            }
+        }
+        panic!("never given anything: {last}");
+    }
+
+    /// Commits an offset as this member at its epoch.
+    pub fn commit(&mut self, offset: i64) -> Result<(), &'static str> {
+        self.reader.commit_at(9, offset)
+    }
+
+    /// Says that it is alive.
+    pub fn heartbeat(&mut self) -> Result<(), &'static str> {
+        let beat = consumer_group_heartbeat::Request {
+            rebalance_timeout_ms: -1,
+            ..self.reader.beat()
+        };
+        result(self.reader.ask(1, &beat).error_code)
+    }
+
+    /// Where the group stands.
+    pub fn committed(&mut self) -> i64 {
+        self.reader.committed()
     }
 }

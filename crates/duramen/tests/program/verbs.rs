@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::group::Reader;
+use crate::group::{HeartbeatReader, Reader};
 use crate::process::{Server, directory, run, run_in};
 
 fn column(rows: &[Value], name: &str) -> Vec<Value> {
@@ -264,6 +264,30 @@ fn a_group_is_moved_while_it_reads_and_no_old_commit_survives() {
 
     let events = column(&server.rows(&["group", "explain", "busy"]), "event");
     for wanted in ["generation", "joined", "left", "seek", "commits"] {
+        assert!(events.contains(&json!(wanted)), "{wanted}: {events:?}");
+    }
+}
+
+#[test]
+fn a_group_of_the_newer_protocol_is_moved_while_it_reads() {
+    // experience.md 4.4, 12
+    let server = shop();
+    let mut reader = HeartbeatReader::join(&server.brokers, "newer", "orders");
+    reader.commit(3).unwrap();
+    let row = &server.rows(&["group", "describe", "newer"])[0];
+    assert_eq!(
+        (&row["client_id"], &row["committed_offset"]),
+        (&json!("story"), &json!(3))
+    );
+    assert_eq!(server.rows(&["group", "ls"])[0]["kind"], "consumer");
+    let moved = server.rows(&["group", "seek", "newer", "--to", "start", "--yes"]);
+    assert_eq!(moved[0]["done"], true);
+    assert!(reader.commit(3).is_err(), "what it read before is void");
+    assert_eq!(reader.heartbeat(), Err("UNKNOWN_MEMBER_ID"));
+    let mut reader = HeartbeatReader::join(&server.brokers, "newer", "orders");
+    assert_eq!(reader.committed(), 0, "it begins at the target");
+    let events = column(&server.rows(&["group", "explain", "newer"]), "event");
+    for wanted in ["generation", "joined", "left", "seek"] {
         assert!(events.contains(&json!(wanted)), "{wanted}: {events:?}");
     }
 }
