@@ -11,6 +11,7 @@ mod cluster;
 mod complete;
 mod config;
 mod connect;
+mod consent;
 mod consume;
 mod context;
 mod doctor;

@@ -55,9 +55,7 @@ impl Shared {
     /// A segment got bytes.
     pub fn note_written(&self, id: PartitionId, base: i64, written: Written) {
         let mut unsynced = lock(&self.unsynced);
-        if unsynced.is_empty() {
-            self.trickle_signal.raise();
-        }
+        let is_first = unsynced.is_empty();
         let since = Instant(0);
         let entry = unsynced.entry((id, base)).or_insert(Unsynced {
             from: written.from,
@@ -66,6 +64,10 @@ impl Shared {
         });
         entry.from = entry.from.min(written.from);
         entry.to = entry.to.max(written.to);
+        drop(unsynced);
+        if is_first {
+            self.trickle_signal.raise();
+        }
     }
 
     /// A segment's file is gone.

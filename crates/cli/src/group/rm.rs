@@ -3,6 +3,7 @@
 use client::Client;
 use serde::Serialize;
 
+use crate::consent::Consent;
 use crate::output::Output;
 use crate::{Failure, connect, lookup};
 
@@ -12,12 +13,8 @@ pub struct Arguments {
     /// Names of the groups.
     #[arg(required = true, add = crate::complete::groups())]
     names: Vec<String>,
-    /// Do it. Without this only the plan is shown.
-    #[arg(short, long)]
-    yes: bool,
-    /// Only show the plan.
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Serialize)]
@@ -46,7 +43,7 @@ pub(super) async fn run(
             removed: false,
         });
     }
-    if arguments.yes {
+    if arguments.consent.is_given() {
         for row in &mut rows {
             client.delete_group(&row.group).await.map_err(|error| {
                 let next = format!("duramen group describe {}", row.group);
@@ -64,12 +61,9 @@ pub(super) async fn run(
             removed.to_owned(),
         ]
     })?;
-    if arguments.yes || arguments.dry_run {
-        return Ok(());
-    }
-    Err(Failure::usage(
-        "groups: nothing removed",
-        "this was the plan, without --yes: committed offsets cannot be brought back",
+    arguments.consent.settle(
+        "groups: nothing removed".to_owned(),
+        ": committed offsets cannot be brought back",
         format!("duramen group rm --yes {}", arguments.names.join(" ")),
-    ))
+    )
 }

@@ -19,6 +19,7 @@ use wire::lag::Standing;
 
 use super::describe::{members, standings};
 use super::history::{self, Event};
+use crate::consent::Consent;
 use crate::output::Output;
 use crate::place::{self, Edge};
 use crate::{Failure, connect, lookup};
@@ -52,12 +53,8 @@ pub struct Arguments {
     /// Go back to where the group stood before its last seek.
     #[arg(long)]
     undo: bool,
-    /// Do it. Without this only the plan is shown.
-    #[arg(short, long)]
-    yes: bool,
-    /// Only show the plan.
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// What a seek writes beside each offset.
@@ -132,7 +129,7 @@ pub(super) async fn run(
     let (kind, state) = listed.map_or_else(Default::default, |group| (group.kind, group.state));
     let group = members(&mut client, &name, &state).await.map_err(failed)?;
     let movable = ["classic", "consumer", ""].contains(&kind.as_str());
-    if !movable && state != "Empty" && arguments.yes {
+    if !movable && state != "Empty" && arguments.consent.is_given() {
         return Err(Failure::new(
             format!("group {name}: not moved"),
             format!(
@@ -179,7 +176,7 @@ pub(super) async fn run(
             format!("duramen group seek {name} --to start --topic TOPIC"),
         ));
     }
-    if arguments.yes {
+    if arguments.consent.is_given() {
         let new: BTreeMap<Place, Committed> = rows
             .iter()
             .map(|row| {
@@ -212,14 +209,9 @@ pub(super) async fn run(
             done.to_owned(),
         ]
     })?;
-    if arguments.yes || arguments.dry_run {
-        return Ok(());
-    }
-    Err(Failure::usage(
-        format!("group {name}: not moved"),
-        "this was the plan, without --yes",
-        again(&arguments),
-    ))
+    arguments
+        .consent
+        .settle(format!("group {name}: not moved"), "", again(&arguments))
 }
 
 /// The command that does what the plan shows.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use client::{At, Client};
 use serde::Serialize;
 
+use crate::consent::Consent;
 use crate::output::Output;
 use crate::{Failure, connect, lookup};
 
@@ -14,12 +15,8 @@ pub struct Arguments {
     /// Names of the topics.
     #[arg(required = true, add = crate::complete::topics())]
     names: Vec<String>,
-    /// Do it. Without this only the plan is shown.
-    #[arg(short, long)]
-    yes: bool,
-    /// Only show the plan.
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Serialize)]
@@ -65,7 +62,7 @@ pub(super) async fn run(
             removed: false,
         });
     }
-    if arguments.yes {
+    if arguments.consent.is_given() {
         for row in &mut rows {
             client.delete_topic(&row.topic).await.map_err(|error| {
                 connect::explain(
@@ -91,14 +88,11 @@ pub(super) async fn run(
             ]
         },
     )?;
-    if arguments.yes || arguments.dry_run {
-        return Ok(());
-    }
-    Err(Failure::usage(
-        "topics: nothing removed",
-        "this was the plan, without --yes: removing records cannot be undone",
+    arguments.consent.settle(
+        "topics: nothing removed".to_owned(),
+        ": removing records cannot be undone",
         format!("duramen topic rm --yes {}", arguments.names.join(" ")),
-    ))
+    )
 }
 
 /// Which topics each group has committed offsets of. A plan is worth less without it, not nothing:

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use client::{At, Client};
 use serde::Serialize;
 
+use crate::consent::Consent;
 use crate::output::Output;
 use crate::place::{self, Edge};
 use crate::{Failure, connect, lookup};
@@ -21,12 +22,8 @@ pub struct Arguments {
     /// Only in this partition; may be repeated, or listed with commas.
     #[arg(short, long, value_delimiter = ',')]
     partition: Vec<i32>,
-    /// Do it. Without this only the plan is shown.
-    #[arg(short, long)]
-    yes: bool,
-    /// Only show the plan.
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Serialize)]
@@ -75,7 +72,7 @@ pub(super) async fn run(
             }
         })
         .collect();
-    if arguments.yes {
+    if arguments.consent.is_given() {
         let below = rows
             .iter()
             .filter(|row| row.records > 0)
@@ -105,12 +102,9 @@ pub(super) async fn run(
             removed.to_owned(),
         ]
     })?;
-    if arguments.yes || arguments.dry_run {
-        return Ok(());
-    }
-    Err(Failure::usage(
+    arguments.consent.settle(
         format!("topic {name}: nothing removed"),
-        "this was the plan, without --yes: removing records cannot be undone",
+        ": removing records cannot be undone",
         format!("duramen topic trim {name} --before {before}{only} --yes"),
-    ))
+    )
 }
