@@ -15,9 +15,11 @@
 )]
 
 mod broker;
+mod connect;
 mod dissect;
 mod durable;
 mod flights;
+mod flow;
 mod kcat;
 mod libraries;
 mod program;

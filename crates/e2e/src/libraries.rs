@@ -68,13 +68,24 @@ pub fn python(program: &str) -> Outcome<Command> {
 
 /// A class of `clients/java` on one line of kafka-clients.
 pub fn java(line: &str, class: &str) -> Outcome<Command> {
-    let at = home().join(format!("java-{line}"));
+    class_in(&format!("java-{line}"), &[], class)
+}
+
+/// A class of `clients/java/ecosystem` or of its jars: Kafka Streams and Kafka Connect.
+pub fn ecosystem(class: &str) -> Outcome<Command> {
+    // Short runs: start fast rather than run fast.
+    let options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+    class_in("ecosystem", &options, class)
+}
+
+fn class_in(folder: &str, options: &[&str], class: &str) -> Outcome<Command> {
+    let at = home().join(folder);
     let mut path = OsString::from(present(at.join("classes"))?);
     path.push(":");
     path.push(at.join("libs"));
     path.push("/*");
     let mut command = Command::new("java");
-    command.args([
+    command.args(options).args([
         "-Xmx512m",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
         "-cp",

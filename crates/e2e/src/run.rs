@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::broker::{Broker, Target};
 use crate::program::{Failure, Outcome};
-use crate::{dissect, durable, flights, kcat, libraries, restart, tools};
+use crate::{connect, dissect, durable, flights, flow, kcat, libraries, restart, tools};
 
 const HELP: &str = "\
 Foreign clients against the built binary.
@@ -221,6 +221,8 @@ fn suites() -> Vec<Suite> {
         durable::suite(),
         restart::suite(),
         flights::suite(),
+        flow::suite(),
+        connect::suite(),
     ]);
     suites
 }
