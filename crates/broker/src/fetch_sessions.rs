@@ -103,8 +103,16 @@ pub struct SessionCounts {
     pub sessions: u64,
     /// Partitions that they remember.
     pub partitions: u64,
+    /// Sessions that can be.
+    pub sessions_max: u64,
     /// Sessions that gave way to others, since the start.
     pub evictions: u64,
+    /// Requests that named all they want, since the start.
+    pub full: u64,
+    /// Requests that named what changed, since the start.
+    pub incremental: u64,
+    /// Requests whose session is not there or is elsewhere, since the start.
+    pub refused: u64,
 }
 
 struct Cache {
@@ -117,6 +125,10 @@ struct Cache {
     evictable: BTreeSet<(usize, i32)>,
     partitions: usize,
     evictions: u64,
+    // Counted under the lock that each request takes anyway.
+    full: u64,
+    incremental: u64,
+    refused: u64,
 }
 
 struct Entry {
@@ -158,6 +170,9 @@ impl FetchSessions {
             evictable: BTreeSet::new(),
             partitions: 0,
             evictions: 0,
+            full: 0,
+            incremental: 0,
+            refused: 0,
         }))
     }
 
@@ -173,6 +188,7 @@ impl FetchSessions {
     ) -> Result<Manner, ErrorCode> {
         let mut cache = self.lock();
         if claim.epoch == EPOCH_FIRST || claim.epoch == EPOCH_NONE {
+            cache.full += 1;
             cache.remove(claim.id);
             return Ok(if claim.epoch == EPOCH_NONE {
                 Manner::Alone
@@ -180,40 +196,12 @@ impl FetchSessions {
                 Manner::Opening { by_id: claim.by_id }
             });
         }
-        let Some(entry) = cache.entries.get(&claim.id) else {
-            return Err(ErrorCode::FetchSessionIdNotFound);
-        };
-        let session = entry.session.clone();
-        let mut inside = lock(&session);
-        if inside.epoch != claim.epoch {
-            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        let taken = cache.go_on(claim, wanted, forgotten, now);
+        match &taken {
+            Ok(_) => cache.incremental += 1,
+            Err(_) => cache.refused += 1,
         }
-        if inside.by_id != claim.by_id {
-            return Err(ErrorCode::FetchSessionTopicIdError);
-        }
-        for (place, wanted) in wanted {
-            inside.want(place, wanted);
-        }
-        for place in forgotten {
-            inside.forget(&place);
-        }
-        let size = inside.parts.len();
-        let grown = cache.partitions + size - entry_size(&cache, claim.id);
-        if size == 0 || grown > cache.partitions_max {
-            drop(inside);
-            cache.remove(claim.id);
-            return if size == 0 {
-                Ok(Manner::Alone)
-            } else {
-                // Asked for everything, it gets an answer without a session.
-                Err(ErrorCode::FetchSessionIdNotFound)
-            };
-        }
-        inside.epoch = next_epoch(inside.epoch);
-        let epoch = inside.epoch;
-        drop(inside);
-        cache.touch(claim.id, size, now);
-        Ok(Manner::Within { session, epoch })
+        taken
     }
 
     /// Opens a session over what was just answered in full; its number, or 0 if there is no room.
@@ -270,7 +258,11 @@ impl FetchSessions {
         SessionCounts {
             sessions: cache.entries.len() as u64,
             partitions: cache.partitions as u64,
+            sessions_max: cache.slots as u64,
             evictions: cache.evictions,
+            full: cache.full,
+            incremental: cache.incremental,
+            refused: cache.refused,
         }
     }
 
@@ -377,6 +369,50 @@ impl Session {
 }
 
 impl Cache {
+    /// Takes in a request that goes on with a session.
+    fn go_on(
+        &mut self,
+        claim: Claim,
+        wanted: impl Iterator<Item = (Place, Wanted)>,
+        forgotten: impl Iterator<Item = Place>,
+        now: Instant,
+    ) -> Result<Manner, ErrorCode> {
+        let Some(entry) = self.entries.get(&claim.id) else {
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        };
+        let session = entry.session.clone();
+        let mut inside = lock(&session);
+        if inside.epoch != claim.epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if inside.by_id != claim.by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        for (place, wanted) in wanted {
+            inside.want(place, wanted);
+        }
+        for place in forgotten {
+            inside.forget(&place);
+        }
+        let size = inside.parts.len();
+        let grown = self.partitions + size - entry_size(self, claim.id);
+        if size == 0 || grown > self.partitions_max {
+            drop(inside);
+            self.remove(claim.id);
+            return if size == 0 {
+                Ok(Manner::Alone)
+            } else {
+                // Asked for everything, it gets an answer without a session.
+                Err(ErrorCode::FetchSessionIdNotFound)
+            };
+        }
+        inside.epoch = next_epoch(inside.epoch);
+        let epoch = inside.epoch;
+        drop(inside);
+        self.touch(claim.id, size, now);
+        Ok(Manner::Within { session, epoch })
+    }
+
     /// Notes a use, and a new size.
     fn touch(&mut self, id: i32, size: usize, now: Instant) {
         let Some(entry) = self.entries.get_mut(&id) else {

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use commitlog::{AppendError, AppendOrigin, Lsn, ReadBound};
 use coordinator::{
     Assignor, Caller, ConsumerSettings, Counts, Effects, FetchRequest, GroupRequest, GroupResponse,
-    ListRequest, Migration, Now, Record, RecordOrigin, Settings, Shard, Token, shard_of_group,
+    ListRequest, Migration, Now, Rebalances, Record, RecordOrigin, Settings, Shard, Token,
+    shard_of_group,
 };
 use metadata::config::StaticConfig;
 use metadata::{Command, Image, MetadataOffset, Refusal};
@@ -88,6 +89,9 @@ pub struct GroupHost {
     /// holds effects back. Not part of the shard, so that one that ends leaves them to the next.
     to_forget: Mutex<BTreeMap<i32, Deleted>>,
     tokens: AtomicU64,
+    /// Rebalances begun, for metrics.
+    rebalances_classic: AtomicU64,
+    rebalances_consumer: AtomicU64,
     /// Rung when some shard wants to be called earlier than the timer task knows.
     bell: Bell,
     /// What the timer task waits for, nanoseconds.
@@ -178,6 +182,8 @@ impl GroupHost {
             shards: Mutex::default(),
             to_forget: Mutex::default(),
             tokens: AtomicU64::new(0),
+            rebalances_classic: AtomicU64::new(0),
+            rebalances_consumer: AtomicU64::new(0),
             bell: Bell::new(),
             armed: AtomicU64::new(u64::MAX),
         }
@@ -305,6 +311,23 @@ impl GroupHost {
         host.carry_out(node, &mut state, effects);
         self.note_deadline(&state);
         HandIn::Taken(answer)
+    }
+
+    /// Rebalances begun since the start, for metrics.
+    pub fn rebalances(&self) -> Rebalances {
+        Rebalances {
+            classic: self.rebalances_classic.load(Ordering::Relaxed),
+            consumer: self.rebalances_consumer.load(Ordering::Relaxed),
+        }
+    }
+
+    fn note_rebalances(&self, begun: Rebalances) {
+        if begun != Rebalances::default() {
+            self.rebalances_classic
+                .fetch_add(begun.classic, Ordering::Relaxed);
+            self.rebalances_consumer
+                .fetch_add(begun.consumer, Ordering::Relaxed);
+        }
     }
 
     /// Counts over all shards, for metrics.
@@ -631,6 +654,7 @@ impl Host {
 
     /// Appends, applies, answers: the host's part of the shard's contract.
     fn carry_out(&self, node: &Node, state: &mut HostState, effects: Effects) {
+        node.groups.note_rebalances(effects.rebalances);
         self.go_on(node, state, Held { effects, done: 0 });
     }
 

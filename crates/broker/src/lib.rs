@@ -90,6 +90,8 @@ mod update_features;
 pub use advertised::{Advertised, Surroundings};
 pub use census::{Census, GroupFigures, OffsetFigures, PartitionFigures, Reader, TopicFigures};
 pub use close::CloseReason;
+pub use coordinator::{Counts as GroupCounts, Rebalances};
+pub use fetch_sessions::SessionCounts;
 pub use limits::Limits;
 pub use metrics::{ApiSnapshot, LATENCY_BUCKETS, PartitionCounts, Snapshot, TopicCounts};
 pub use node::Node;

@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use commitlog::{StoreHealth, StoreMetrics};
-use coordinator::Counts;
+use coordinator::{Counts, Rebalances};
 use wire::api::{ApiKey, TABLE};
 
 use crate::close::CloseReason;
+use crate::fetch_sessions::SessionCounts;
 
 /// Upper bounds of the latency buckets are 2^n microseconds, n from 0; the last one is open.
 pub const LATENCY_BUCKETS: usize = 26;
@@ -310,10 +311,18 @@ pub struct Snapshot {
     pub stalls: u64,
     /// Connections now.
     pub connections: u64,
-    /// The same by listener.
+    /// Connections that can be.
+    pub connections_max: u64,
+    /// Connections that were closed for being more.
+    pub connections_refused: u64,
+    /// Connections now, by listener.
     pub connections_of: BTreeMap<String, u64>,
     /// Request bytes held now.
     pub request_bytes: u64,
+    /// Request bytes from which on sockets are not read.
+    pub request_bytes_max: u64,
+    /// What readers asked for before.
+    pub fetch_sessions: SessionCounts,
     /// Times a connection waited for request bytes of others.
     pub permit_waits: u64,
     /// The data directory.
@@ -322,6 +331,8 @@ pub struct Snapshot {
     pub health: StoreHealth,
     /// Groups whose coordinator is here.
     pub groups: Counts,
+    /// Rebalances of groups whose coordinator was here, since the start.
+    pub rebalances: Rebalances,
     /// Partitions hosted here.
     pub partitions: PartitionCounts,
     /// Whether the cluster's metadata is decided here.

@@ -3,7 +3,7 @@
 //! Handlers read it without waiting: the image is replaced, never changed, and hosted
 //! partitions are found under a read lock that only metadata changes contend for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct Node {
     pub doorsteps: Vec<Arc<Doorstep>>,
     /// Connections at present.
     pub connections: AtomicUsize,
+    /// Connections that found no place, since the start.
+    pub connections_refused: AtomicU64,
     producer_ids: Mutex<std::ops::Range<i64>>,
     drain: OnceLock<Duration>,
 }
@@ -140,6 +142,7 @@ impl Node {
             image: parts.image,
             control: parts.control,
             connections: AtomicUsize::new(0),
+            connections_refused: AtomicU64::new(0),
             producer_ids: Mutex::new(0..0),
             drain: OnceLock::new(),
         })
@@ -306,6 +309,11 @@ impl Node {
         snapshot.store = self.store.metrics();
         snapshot.health = self.store.health();
         snapshot.groups = self.groups.counts();
+        snapshot.rebalances = self.groups.rebalances();
+        snapshot.fetch_sessions = self.fetch_sessions.counts();
+        snapshot.connections_max = self.limits.connections_max as u64;
+        snapshot.connections_refused = self.connections_refused.load(Ordering::Relaxed);
+        snapshot.request_bytes_max = self.limits.request_bytes_total_max as u64;
         snapshot.partitions = self.partition_counts();
         // One node decides alone.
         snapshot.is_controller = true;

@@ -497,6 +497,7 @@ async fn accept(node: Arc<Node>, bound: Bound, doors: Vec<mpsc::Sender<Arrival>>
             }
         };
         let Some(place) = Place::take(&node) else {
+            node.connections_refused.fetch_add(1, Ordering::Relaxed);
             if !std::mem::replace(&mut full, true) {
                 let limit = node.limits.connections_max;
                 tracing::warn!(limit, "connections beyond max.connections are closed");

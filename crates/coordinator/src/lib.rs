@@ -57,7 +57,7 @@ pub use response::{
     LeftMember, ListedGroup, ListedGroups, PartitionResult, SyncResponse, append_error,
 };
 pub use settings::{ConsumerSettings, Migration, Settings};
-pub use shard::{Counts, Effects, Persistent, ProducerStamp, RecordOrigin, Shard};
+pub use shard::{Counts, Effects, Persistent, ProducerStamp, Rebalances, RecordOrigin, Shard};
 pub use time::{Instant, Now};
 
 #[cfg(test)]

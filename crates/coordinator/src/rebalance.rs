@@ -104,6 +104,7 @@ impl Group {
 
     /// Calls all members to join.
     pub(crate) fn prepare_rebalance(&mut self, stage: &mut Stage) {
+        stage.effects.rebalances.classic += 1;
         if self.state == State::Completing {
             self.hand_out(stage, ErrorCode::RebalanceInProgress, |_| Bytes::new());
             for member in self.members.values_mut() {

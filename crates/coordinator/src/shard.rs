@@ -51,6 +51,17 @@ pub struct Effects {
     pub replies: Vec<(Token, GroupResponse)>,
     /// If given, the records belong to this producer's open transaction.
     pub producer: Option<ProducerStamp>,
+    /// Rebalances that this step began.
+    pub rebalances: Rebalances,
+}
+
+/// Rebalances by the protocol of their group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebalances {
+    /// Calls to join, of the classic protocol.
+    pub classic: u64,
+    /// Epochs begun, of KIP-848's.
+    pub consumer: u64,
 }
 
 /// Bytes a record takes in a batch besides its key and value, at most: lengths, deltas, headers.
@@ -197,6 +208,8 @@ impl Shard {
         }
         let interval = settings.offsets_retention_check_interval_ms.max(1);
         alarms.set(Alarm::Cleanup, now.monotonic.after_ms(interval));
+        // A rebalance begun here is of a life before this one's counters.
+        effects.rebalances = Rebalances::default();
         debug_assert!(
             effects == Effects::default(),
             "nobody waits while a shard loads"
@@ -500,7 +513,7 @@ impl Shard {
                             && !consumer.patterns.is_empty()
                         {
                             let seen = &mut group.seen_topics;
-                            consumer.resolve_patterns(&stage, seen, &mut records);
+                            consumer.resolve_patterns(&mut stage, seen, &mut records);
                         }
                         effects.records.append(&mut records);
                     }

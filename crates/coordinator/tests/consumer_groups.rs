@@ -129,6 +129,19 @@ fn partitions_are_given_up_before_they_are_given_away() {
 }
 
 #[test]
+fn each_epoch_of_a_group_is_a_rebalance() {
+    let mut stage = Stage::new();
+    stage.heartbeat(&joining("m", &["a"]));
+    assert_eq!(stage.rebalances, 1);
+    stage.heartbeat(&joining("n", &["a"]));
+    assert_eq!(stage.rebalances, 2);
+    stage.heartbeat(&report("n", -1));
+    assert_eq!(stage.rebalances, 3);
+    stage.heartbeat(&report("m", 1));
+    assert_eq!(stage.rebalances, 3, "nothing has changed");
+}
+
+#[test]
 fn an_answer_that_was_lost_is_given_again() {
     // rule N2
     let mut stage = Stage::new();

@@ -17,7 +17,9 @@ use world::disk::DiskError;
 use world::real::give_back_memory;
 
 use crate::logging::Levels;
-use crate::prometheus::process::{ProcessFigures, ProcessWatch};
+use crate::metrics::Figures;
+use crate::metrics::process::{ProcessFigures, ProcessWatch};
+use crate::outlook::Outlook;
 use crate::space::{News, SpaceWatch, shortage};
 use crate::{data_directory, http, listeners, notify, prometheus, surroundings};
 
@@ -50,6 +52,8 @@ pub struct Running {
     clock: Arc<dyn world::Clock>,
     drain_grace: Duration,
     partitions_max: usize,
+    /// How long the space lasts.
+    outlook: Arc<Mutex<Outlook>>,
 }
 
 /// What the settings do not say.
@@ -124,6 +128,7 @@ impl Running {
             recovered,
             drain_grace: place.drain_grace,
             partitions_max: usize::try_from(partitions_max).unwrap_or(0),
+            outlook: Arc::default(),
             clock: Arc::clone(&world.clock),
             broker: Arc::new(Mutex::new(Some(broker))),
         })
@@ -141,6 +146,7 @@ impl Running {
                 levels,
                 clock: Arc::clone(&self.clock),
                 process: Mutex::default(),
+                outlook: Arc::clone(&self.outlook),
             });
             tokio::task::spawn_local(http::serve(listener, source))
         });
@@ -217,7 +223,11 @@ impl Running {
             return Some(reason);
         }
         let full = health == StoreHealth::Full;
-        match space.look(self.clock.now(), full, &store.metrics()) {
+        let (now, metrics) = (self.clock.now(), store.metrics());
+        let mut outlook = self.outlook.lock().unwrap_or_else(PoisonError::into_inner);
+        outlook.look(now, metrics.free_bytes, metrics.free_bytes_min);
+        drop(outlook);
+        match space.look(now, full, &metrics) {
             Some(News::Full(text)) => tracing::warn!("{text}"),
             Some(News::Enough(text)) => tracing::info!("{text}"),
             None => {}
@@ -244,9 +254,24 @@ struct Look {
     levels: Levels,
     clock: Arc<dyn world::Clock>,
     process: Mutex<ProcessWatch>,
+    outlook: Arc<Mutex<Outlook>>,
 }
 
 impl Look {
+    /// Everything that is told of this moment; `None` once the broker drains.
+    fn figures(&self) -> Option<Figures> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = broker.as_ref()?;
+        let outlook = self.outlook.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Figures {
+            snapshot: broker.metrics(),
+            census: broker.census(self.partitions_max),
+            process: self.process(),
+            disk_days_left: outlook.days_left(),
+            pushes: None,
+        })
+    }
+
     fn process(&self) -> Option<ProcessFigures> {
         let mut watch = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         watch.look(self.clock.now())
@@ -264,19 +289,8 @@ impl http::Source for Look {
     }
 
     fn metrics(&self) -> String {
-        match self
-            .broker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            Some(broker) => prometheus::render(
-                &broker.metrics(),
-                &broker.census(self.partitions_max),
-                self.process().as_ref(),
-            ),
-            None => String::new(),
-        }
+        self.figures()
+            .map_or_else(String::new, |figures| prometheus::render(&figures))
     }
 
     fn log_levels(&self) -> String {

@@ -171,8 +171,8 @@ fn metrics() -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What writes `/metrics`.
-    const SERVED: &str = include_str!("../../../duramen/src/prometheus.rs");
+    /// The guide, which names what is served.
+    const SERVED: &str = include_str!("../../../../docs/guide/monitoring.md");
 
     #[test]
     fn the_dashboard_is_json_and_draws_on_metrics_that_are_served() {
@@ -183,7 +183,7 @@ mod tests {
                 .iter()
                 .find_map(|suffix| metric.strip_suffix(suffix))
                 .unwrap_or(&metric);
-            assert!(SERVED.contains(&format!("\"{base}\"")), "{metric}");
+            assert!(SERVED.contains(&format!("| `{base}` |")), "{metric}");
         }
     }
 }

@@ -350,6 +350,7 @@ impl ConsumerGroup {
             if bumps || hash != self.topics_hash {
                 epoch = epoch.saturating_add(1);
                 records.push(epoch_record(&self.id, epoch, hash));
+                stage.effects.rebalances.consumer += 1;
             }
             *seen_topics = Some(version);
             if self.has_topics_record {

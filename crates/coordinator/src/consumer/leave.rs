@@ -110,7 +110,7 @@ impl ConsumerGroup {
     /// The records of a group without these members.
     pub(crate) fn fence_records(
         &self,
-        stage: &Stage,
+        stage: &mut Stage,
         gone: &[Arc<str>],
         records: &mut Vec<Record>,
     ) {
@@ -142,6 +142,7 @@ impl ConsumerGroup {
         }
         let hash = ConsumerGroup::hash_of(stage.cluster, &topics);
         records.push(epoch_record(&self.id, self.epoch.saturating_add(1), hash));
+        stage.effects.rebalances.consumer += 1;
     }
 }
 

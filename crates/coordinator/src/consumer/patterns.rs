@@ -128,7 +128,7 @@ impl ConsumerGroup {
     /// else than before.
     pub(crate) fn resolve_patterns(
         &self,
-        stage: &Stage,
+        stage: &mut Stage,
         seen_topics: &mut Option<u64>,
         records: &mut Vec<Record>,
     ) {
@@ -175,6 +175,7 @@ impl ConsumerGroup {
         let hash = ConsumerGroup::hash_of(stage.cluster, &topics);
         if changed || hash != self.topics_hash {
             records.push(epoch_record(&self.id, self.epoch.saturating_add(1), hash));
+            stage.effects.rebalances.consumer += 1;
         }
         *seen_topics = Some(version);
     }

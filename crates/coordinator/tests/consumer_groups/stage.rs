@@ -62,6 +62,8 @@ pub struct Stage {
     pub shard: Shard,
     pub log: Vec<Record>,
     pub at_ms: i64,
+    /// Rebalances begun.
+    pub rebalances: u64,
     token: u64,
     answers: BTreeMap<Token, GroupResponse>,
 }
@@ -79,6 +81,7 @@ impl Stage {
             topics: Topics::default(),
             log: Vec::new(),
             at_ms: 0,
+            rebalances: 0,
             token: 0,
             answers: BTreeMap::new(),
         };
@@ -112,6 +115,7 @@ impl Stage {
     }
 
     fn take(&mut self, effects: Effects) {
+        self.rebalances += effects.rebalances.consumer;
         for record in effects.records {
             let origin = RecordOrigin {
                 offset: self.log.len() as i64,

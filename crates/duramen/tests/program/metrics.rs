@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use wire::messages::{find_coordinator, offset_commit, text};
 
 use crate::commands::ask;
+use crate::group::{HeartbeatReader, Reader};
 use crate::process::Server;
 
 /// Names and the labels that the public dashboards and alert rules ask for, with where they do.
@@ -296,6 +297,43 @@ fn figures_of_a_group_say_how_far_it_is_behind() {
         0.0
     );
     assert_eq!(value(&samples, "kafka_consumergroup_lag", &consumer), 0.0);
+}
+
+#[test]
+fn what_only_this_broker_tells_is_counted() {
+    // experience.md 6.2, family D
+    let server = under_load();
+    let mut classic = Reader::join(&server.brokers, "shop", "orders");
+    classic.heartbeat().unwrap();
+    let mut newer = HeartbeatReader::join(&server.brokers, "till", "orders");
+    newer.heartbeat().unwrap();
+    let samples = scrape(&server);
+    let of = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
+    let rebalances = |protocol| of("duramen_group_rebalances_total", &[("protocol", protocol)]);
+    assert_eq!(rebalances("classic"), 1.0);
+    assert!(rebalances("consumer") >= 1.0);
+    assert_eq!(of("duramen_requests_total", &[("api", "Produce")]), 1.0);
+    let asked = of("duramen_requests_total", &[("api", "Fetch")]);
+    let fetches = |kind| of("duramen_fetches_total", &[("kind", kind)]);
+    assert!(fetches("full") >= 1.0);
+    assert_eq!(fetches("full") + fetches("incremental"), asked);
+    assert_eq!(of("duramen_fetch_session_errors_total", &[]), 0.0);
+    assert!(of("duramen_fetch_sessions_max", &[]) > 0.0);
+    assert_eq!(of("duramen_groups", &[]), 3.0);
+    assert_eq!(of("duramen_connections_refused_total", &[]), 0.0);
+    assert!(of("duramen_request_bytes_max", &[]) >= of("duramen_request_bytes", &[]));
+    assert!(of("duramen_logs", &[]) >= of("duramen_logs_in_use", &[]));
+    // Minutes ago at most, and not in the future.
+    let started = of("process_start_time_seconds", &[]);
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs_f64();
+    assert!((now - started).abs() < 600.0, "{started} {now}");
+    let names = samples
+        .iter()
+        .filter(|sample| sample.0 == "duramen_disk_days_left");
+    assert_eq!(names.count(), 0, "too early to say");
 }
 
 #[test]

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 
 use broker::{Census, GroupFigures, OffsetFigures, PartitionFigures, Reader, TopicCounts};
 
-use super::{Page, escaped};
+use super::writer::Pair;
+use super::{Kind, Label, Value, Writer};
 
-/// Renders it.
-pub(super) fn render(page: &mut Page, census: &Census) {
+use Label::{Number, Text};
+
+/// Tells it.
+pub(super) fn tell(page: &mut dyn Writer, census: &Census) {
     cluster(page, census);
     partitions(page, census);
     groups_of_a(page, &census.groups);
@@ -29,35 +32,36 @@ pub(super) fn render(page: &mut Page, census: &Census) {
 }
 
 /// What dashboards of kafka_exporter ask of the cluster as a whole.
-fn cluster(page: &mut Page, census: &Census) {
+fn cluster(page: &mut dyn Writer, census: &Census) {
     let brokers = census.brokers.len() as u64;
     page.gauge("kafka_brokers", "Brokers of the cluster.", brokers);
-    page.head("kafka_broker_info", "Brokers and their addresses.", "gauge");
+    page.family(
+        "kafka_broker_info",
+        "Brokers and their addresses.",
+        Kind::Gauge,
+    );
     for (id, address) in &census.brokers {
-        let address = escaped(address);
-        page.line(format_args!(
-            "kafka_broker_info{{id=\"{id}\",address=\"{address}\"}} 1"
-        ));
+        page.sample(
+            &[("id", Number(id.0)), ("address", Text(address))],
+            1u64.into(),
+        );
     }
-    page.head(
+    page.family(
         "kafka_topic_partitions",
         "How many partitions a topic has.",
-        "gauge",
+        Kind::Gauge,
     );
     for topic in &census.topics {
-        let (name, count) = (&topic.name, topic.partitions);
-        page.line(format_args!(
-            "kafka_topic_partitions{{topic=\"{name}\"}} {count}"
-        ));
+        let count = topic.partitions as u64;
+        page.sample(&[("topic", Text(&topic.name))], count.into());
     }
 }
 
-/// The counters that the page has for all topics together, of each topic.
-pub(super) fn of_topics(page: &mut Page, census: &Census, name: &str, of: fn(&TopicCounts) -> u64) {
+/// The counter that was told of all topics together, of each topic.
+pub(super) fn of_topics(page: &mut dyn Writer, census: &Census, of: fn(&TopicCounts) -> u64) {
     for topic in &census.topics {
         if let Some(counts) = &topic.counts {
-            let (topic, count) = (&topic.name, of(counts));
-            page.line(format_args!("{name}{{topic=\"{topic}\"}} {count}"));
+            page.sample(&[("topic", Text(&topic.name))], of(counts).into());
         }
     }
 }
@@ -126,17 +130,17 @@ const PARTITION_SERIES: [PartitionSeries; 12] = [
     ),
 ];
 
-fn partitions(page: &mut Page, census: &Census) {
+fn partitions(page: &mut dyn Writer, census: &Census) {
     for (name, help, of) in PARTITION_SERIES {
-        page.head(name, help, "gauge");
+        page.family(name, help, Kind::Gauge);
         for partition in &census.partitions {
-            let (topic, number, value) = (&partition.topic, partition.partition, of(partition));
-            page.line(format_args!(
-                "{name}{{topic=\"{topic}\",partition=\"{number}\"}} {value}"
-            ));
+            let labels = [
+                ("topic", Text(&partition.topic)),
+                ("partition", Number(partition.partition)),
+            ];
+            page.sample(&labels, of(partition).into());
         }
     }
-    let cluster = escaped(&census.cluster);
     let bounds: [PartitionSeries; 2] = [
         (
             "kafka_partition_latest_offset",
@@ -150,12 +154,14 @@ fn partitions(page: &mut Page, census: &Census) {
         ),
     ];
     for (name, help, of) in bounds {
-        page.head(name, help, "gauge");
+        page.family(name, help, Kind::Gauge);
         for partition in &census.partitions {
-            let (topic, number, value) = (&partition.topic, partition.partition, of(partition));
-            page.line(format_args!(
-                "{name}{{cluster_name=\"{cluster}\",topic=\"{topic}\",partition=\"{number}\"}} {value}"
-            ));
+            let labels = [
+                ("cluster_name", Text(&census.cluster)),
+                ("topic", Text(&partition.topic)),
+                ("partition", Number(partition.partition)),
+            ];
+            page.sample(&labels, of(partition).into());
         }
     }
 }
@@ -164,137 +170,156 @@ fn partitions(page: &mut Page, census: &Census) {
 type OffsetSeries<T> = (&'static str, &'static str, fn(&OffsetFigures) -> Option<T>);
 
 /// Names and labels of kafka_exporter, which says `consumergroup`.
-fn groups_of_a(page: &mut Page, groups: &[GroupFigures]) {
-    const MEMBERS: &str = "kafka_consumergroup_members";
-    page.head(MEMBERS, "Members of a group.", "gauge");
+fn groups_of_a(page: &mut dyn Writer, groups: &[GroupFigures]) {
+    page.family(
+        "kafka_consumergroup_members",
+        "Members of a group.",
+        Kind::Gauge,
+    );
     for group in groups {
-        let (id, members) = (escaped(&group.group), group.members);
-        page.line(format_args!(
-            "{MEMBERS}{{consumergroup=\"{id}\"}} {members}"
-        ));
+        let members = group.members as u64;
+        page.sample(&[("consumergroup", Text(&group.group))], members.into());
     }
-    let per_partition: [OffsetSeries<i64>; 2] = [
+    let per_partition: [(OffsetSeries<i64>, &str); 2] = [
         (
-            "kafka_consumergroup_current_offset",
-            "The committed offset: the first record that was not read.",
-            |one| Some(one.committed),
+            (
+                "kafka_consumergroup_current_offset",
+                "The committed offset: the first record that was not read.",
+                |one| Some(one.committed),
+            ),
+            "kafka_consumergroup_current_offset_sum",
         ),
         (
-            "kafka_consumergroup_lag",
-            "Offsets between the committed one and the high watermark.",
-            records,
+            (
+                "kafka_consumergroup_lag",
+                "Offsets between the committed one and the high watermark.",
+                records,
+            ),
+            "kafka_consumergroup_lag_sum",
         ),
     ];
-    for (name, help, of) in per_partition {
-        page.head(name, help, "gauge");
+    for ((name, help, of), sum) in per_partition {
+        page.family(name, help, Kind::Gauge);
         for group in groups {
-            let id = escaped(&group.group);
             for one in &group.offsets {
                 let Some(value) = of(one) else { continue };
-                let (topic, number) = (&one.topic, one.partition);
-                page.line(format_args!(
-                    "{name}{{consumergroup=\"{id}\",topic=\"{topic}\",partition=\"{number}\"}} {value}"
-                ));
+                let labels = [
+                    ("consumergroup", Text(&group.group)),
+                    ("topic", Text(&one.topic)),
+                    ("partition", Number(one.partition)),
+                ];
+                page.sample(&labels, value.into());
             }
         }
-        let sum = format!("{name}_sum");
-        page.head(&sum, "The same over a topic's partitions.", "gauge");
+        page.family(sum, "The same over a topic's partitions.", Kind::Untyped);
         for group in groups {
-            let id = escaped(&group.group);
             for (topic, value) in sums(group, of) {
-                page.line(format_args!(
-                    "{sum}{{consumergroup=\"{id}\",topic=\"{topic}\"}} {value}"
-                ));
+                let labels = [
+                    ("consumergroup", Text(&group.group)),
+                    ("topic", Text(topic)),
+                ];
+                page.sample(&labels, value.into());
             }
         }
     }
 }
 
 /// Names and labels of kafka-lag-exporter, which says `group` and knows time.
-fn groups_of_c(page: &mut Page, cluster: &str, groups: &[GroupFigures]) {
-    let cluster = escaped(cluster);
-    let per_partition: [OffsetSeries<f64>; 3] = [
+fn groups_of_c(page: &mut dyn Writer, cluster: &str, groups: &[GroupFigures]) {
+    let per_partition: [OffsetSeries<Value>; 3] = [
         (
             "kafka_consumergroup_group_offset",
             "The committed offset: the first record that was not read.",
-            |one| Some(one.committed as f64),
+            |one| Some(one.committed.into()),
         ),
         (
             "kafka_consumergroup_group_lag",
             "Offsets between the committed one and the high watermark.",
-            |one| records(one).map(|records| records as f64),
+            |one| records(one).map(Value::from),
         ),
         (
             "kafka_consumergroup_group_lag_seconds",
             "Age of the first record that was not read and could be; 0 if there is none.",
-            seconds,
+            |one| seconds(one).map(Value::from),
         ),
     ];
     for (name, help, of) in per_partition {
-        page.head(name, help, "gauge");
+        page.family(name, help, Kind::Gauge);
         for group in groups {
-            let id = escaped(&group.group);
             for one in &group.offsets {
                 let Some(value) = of(one) else { continue };
-                let (topic, number) = (&one.topic, one.partition);
-                let member = member_labels(one.member.as_deref());
-                page.line(format_args!(
-                    "{name}{{cluster_name=\"{cluster}\",group=\"{id}\",topic=\"{topic}\",partition=\"{number}\",{member}}} {value}"
-                ));
+                let [host, id, client] = member_labels(one.member.as_deref());
+                let labels = [
+                    ("cluster_name", Text(cluster)),
+                    ("group", Text(&group.group)),
+                    ("topic", Text(&one.topic)),
+                    ("partition", Number(one.partition)),
+                    host,
+                    id,
+                    client,
+                ];
+                page.sample(&labels, value);
             }
         }
     }
-    let highest: [OffsetSeries<f64>; 2] = [
-        (
-            "kafka_consumergroup_group_max_lag",
-            "The largest lag of a group in offsets.",
-            |one| records(one).map(|records| records as f64),
-        ),
-        (
-            "kafka_consumergroup_group_max_lag_seconds",
-            "The largest lag of a group in seconds.",
-            seconds,
-        ),
-    ];
-    for (name, help, of) in highest {
-        page.head(name, help, "gauge");
-        for group in groups {
-            let Some(value) = group.offsets.iter().filter_map(of).reduce(f64::max) else {
-                continue;
-            };
-            let (id, simple) = (escaped(&group.group), group.is_simple);
-            page.line(format_args!(
-                "{name}{{cluster_name=\"{cluster}\",group=\"{id}\",is_simple_consumer=\"{simple}\"}} {value}"
-            ));
+    page.family(
+        "kafka_consumergroup_group_max_lag",
+        "The largest lag of a group in offsets.",
+        Kind::Gauge,
+    );
+    for group in groups {
+        if let Some(most) = group.offsets.iter().filter_map(records).max() {
+            page.sample(&group_labels(cluster, group), most.into());
         }
     }
-    const SUM: &str = "kafka_consumergroup_group_sum_lag";
-    page.head(
-        SUM,
+    page.family(
+        "kafka_consumergroup_group_max_lag_seconds",
+        "The largest lag of a group in seconds.",
+        Kind::Gauge,
+    );
+    for group in groups {
+        let lags = group.offsets.iter().filter_map(seconds);
+        if let Some(most) = lags.reduce(f64::max) {
+            page.sample(&group_labels(cluster, group), most.into());
+        }
+    }
+    page.family(
+        "kafka_consumergroup_group_sum_lag",
         "The lag of a group in offsets, over all partitions.",
-        "gauge",
+        Kind::Gauge,
     );
     for group in groups.iter().filter(|group| !group.offsets.is_empty()) {
         let sum: i64 = group.offsets.iter().filter_map(records).sum();
-        let id = escaped(&group.group);
-        page.line(format_args!(
-            "{SUM}{{cluster_name=\"{cluster}\",group=\"{id}\"}} {sum}"
-        ));
+        let labels = [
+            ("cluster_name", Text(cluster)),
+            ("group", Text(&group.group)),
+        ];
+        page.sample(&labels, sum.into());
     }
-    const TOPIC_SUM: &str = "kafka_consumergroup_group_topic_sum_lag";
-    page.head(
-        TOPIC_SUM,
+    page.family(
+        "kafka_consumergroup_group_topic_sum_lag",
         "The lag of a group in offsets, over a topic's partitions.",
-        "gauge",
+        Kind::Gauge,
     );
     for group in groups {
-        let id = escaped(&group.group);
         for (topic, sum) in sums(group, records) {
-            page.line(format_args!(
-                "{TOPIC_SUM}{{cluster_name=\"{cluster}\",group=\"{id}\",topic=\"{topic}\"}} {sum}"
-            ));
+            let labels = [
+                ("cluster_name", Text(cluster)),
+                ("group", Text(&group.group)),
+                ("topic", Text(topic)),
+            ];
+            page.sample(&labels, sum.into());
         }
     }
+}
+
+fn group_labels<'a>(cluster: &'a str, group: &'a GroupFigures) -> [Pair<'a>; 3] {
+    let simple = if group.is_simple { "true" } else { "false" };
+    [
+        ("cluster_name", Text(cluster)),
+        ("group", Text(&group.group)),
+        ("is_simple_consumer", Text(simple)),
+    ]
 }
 
 fn records(one: &OffsetFigures) -> Option<i64> {
@@ -317,14 +342,13 @@ fn sums(group: &GroupFigures, of: fn(&OffsetFigures) -> Option<i64>) -> BTreeMap
 }
 
 /// Empty where nobody reads a partition, as that exporter has it.
-fn member_labels(reader: Option<&Reader>) -> String {
+fn member_labels(reader: Option<&Reader>) -> [Pair<'_>; 3] {
     let (host, id, client) = reader.map_or(("", "", ""), |reader| {
         (&*reader.host, &*reader.id, &*reader.client)
     });
-    format!(
-        "member_host=\"{}\",consumer_id=\"{}\",client_id=\"{}\"",
-        escaped(host),
-        escaped(id),
-        escaped(client)
-    )
+    [
+        ("member_host", Text(host)),
+        ("consumer_id", Text(id)),
+        ("client_id", Text(client)),
+    ]
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use world::Instant;
 
-use super::Page;
+use super::{Kind, Value, Writer};
 
 /// Ticks of processor time in a second: fixed for programs on Linux, whatever the kernel's own are.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -21,6 +21,8 @@ const WATCH_MIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFigures {
     cpu_seconds: f64,
+    /// Since the Unix epoch.
+    start_seconds: f64,
     resident_bytes: u64,
     virtual_bytes: u64,
     threads: u64,
@@ -69,6 +71,15 @@ impl ProcessWatch {
 }
 
 impl ProcessFigures {
+    /// Figures of which every one is there.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> ProcessFigures {
+        ProcessFigures {
+            descriptors_max: Some(1_024),
+            ..ProcessFigures::default()
+        }
+    }
+
     /// Asks the system; `None` where it has no `/proc`.
     fn read() -> Option<ProcessFigures> {
         let io = read("io").unwrap_or_default();
@@ -77,6 +88,7 @@ impl ProcessFigures {
         figures.descriptors = (list("fd").len() as u64).saturating_sub(1);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         figures.descriptors_max = limit.current;
+        figures.start_seconds += boot_seconds();
         figures.reactors = reactors();
         Some(figures)
     }
@@ -88,6 +100,14 @@ impl ProcessFigures {
 )]
 fn read(name: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/self/{name}")).ok()
+}
+
+/// When the system started, seconds since the Unix epoch.
+fn boot_seconds() -> f64 {
+    let stat = read("../stat").unwrap_or_default();
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "));
+    line.and_then(|seconds| seconds.trim().parse().ok())
+        .unwrap_or(0.0)
 }
 
 #[expect(
@@ -129,6 +149,8 @@ fn parse(stat: &str, io: &str) -> Option<ProcessFigures> {
     };
     Some(ProcessFigures {
         cpu_seconds: (field(14)? + field(15)?) as f64 / TICKS_PER_SECOND,
+        // Since the system started.
+        start_seconds: field(22)? as f64 / TICKS_PER_SECOND,
         threads: field(20)?,
         virtual_bytes: field(23)?,
         resident_bytes: field(24)?.saturating_mul(PAGE_BYTES),
@@ -138,50 +160,84 @@ fn parse(stat: &str, io: &str) -> Option<ProcessFigures> {
     })
 }
 
-pub(super) fn render(page: &mut Page, process: &ProcessFigures) {
-    const CPU: &str = "process_cpu_seconds_total";
-    page.head(CPU, "Processor time, user and system.", "counter");
-    page.line(format_args!("{CPU} {}", process.cpu_seconds));
-    page.gauge(
-        "process_resident_memory_bytes",
-        "Memory in use.",
-        process.resident_bytes,
-    );
-    page.gauge(
-        "process_virtual_memory_bytes",
-        "Address space.",
-        process.virtual_bytes,
-    );
-    page.gauge("process_threads", "Threads.", process.threads);
-    page.gauge("process_open_fds", "Open files.", process.descriptors);
-    if let Some(most) = process.descriptors_max {
-        page.gauge("process_max_fds", "Files that may be open.", most);
-    }
-    page.gauge(
-        "kafka_server_kafkaserver_linux_disk_read_bytes",
-        "Bytes that this process made the disk read.",
-        process.disk_read_bytes,
-    );
-    page.gauge(
-        "kafka_server_kafkaserver_linux_disk_write_bytes",
-        "Bytes that this process made the disk write.",
-        process.disk_written_bytes,
-    );
-    // The same threads read requests and handle them; before there is a time to speak of they had
-    // nothing to do.
-    let idle = process.idle.unwrap_or(1.0);
-    for (name, help) in [
+/// Tells them, or only their names where the system cannot be asked.
+pub(super) fn tell(page: &mut dyn Writer, process: Option<&ProcessFigures>) {
+    let figure = |of: fn(&ProcessFigures) -> Value| process.map(of);
+    let told: [(&str, &str, Kind, Option<Value>); 11] = [
+        (
+            "process_cpu_seconds_total",
+            "Processor time, user and system.",
+            Kind::Counter,
+            figure(|is| is.cpu_seconds.into()),
+        ),
+        (
+            "process_start_time_seconds",
+            "When the process started, seconds since the Unix epoch.",
+            Kind::Gauge,
+            figure(|is| is.start_seconds.into()),
+        ),
+        (
+            "process_resident_memory_bytes",
+            "Memory in use.",
+            Kind::Gauge,
+            figure(|is| is.resident_bytes.into()),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Address space.",
+            Kind::Gauge,
+            figure(|is| is.virtual_bytes.into()),
+        ),
+        (
+            "process_threads",
+            "Threads.",
+            Kind::Gauge,
+            figure(|is| is.threads.into()),
+        ),
+        (
+            "process_open_fds",
+            "Open files.",
+            Kind::Gauge,
+            figure(|is| is.descriptors.into()),
+        ),
+        (
+            "process_max_fds",
+            "Files that may be open.",
+            Kind::Gauge,
+            process.and_then(|is| is.descriptors_max).map(Value::from),
+        ),
+        (
+            "kafka_server_kafkaserver_linux_disk_read_bytes",
+            "Bytes that this process made the disk read.",
+            Kind::Gauge,
+            figure(|is| is.disk_read_bytes.into()),
+        ),
+        (
+            "kafka_server_kafkaserver_linux_disk_write_bytes",
+            "Bytes that this process made the disk write.",
+            Kind::Gauge,
+            figure(|is| is.disk_written_bytes.into()),
+        ),
+        // The same threads read requests and handle them; before there is a time to speak of they
+        // had nothing to do.
         (
             "kafka_network_socketserver_networkprocessoravgidle_percent",
             "Share of time, 0 to 1, in which the threads that read requests had nothing to do.",
+            Kind::Gauge,
+            figure(|is| is.idle.unwrap_or(1.0).into()),
         ),
         (
             "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent",
             "Share of time, 0 to 1, in which the threads that handle requests had nothing to do.",
+            Kind::Gauge,
+            figure(|is| is.idle.unwrap_or(1.0).into()),
         ),
-    ] {
-        page.head(name, help, "gauge");
-        page.line(format_args!("{name} {idle}"));
+    ];
+    for (name, help, kind, value) in told {
+        page.family(name, help, kind);
+        if let Some(value) = value {
+            page.sample(&[], value);
+        }
     }
 }
 
@@ -208,6 +264,7 @@ mod tests {
         let io = "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n";
         let figures = parse(stat, io).expect("whole");
         assert!((figures.cpu_seconds - 2.0).abs() < 1e-9);
+        assert!((figures.start_seconds - 0.99).abs() < 1e-9);
         assert_eq!((figures.threads, figures.virtual_bytes), (12, 8192));
         assert_eq!(figures.resident_bytes, 3 * 4096);
         let disk = (figures.disk_read_bytes, figures.disk_written_bytes);
