@@ -79,6 +79,7 @@ pub async fn run(arguments: Arguments, levels: Levels) -> Result<(), Failure> {
         Place {
             data_dir,
             http: Some((http, levels)),
+            push: settings::read_push()?,
             // What is thrown away at the end need not be brought to one.
             drain_grace: match scratch {
                 Some(_) => Duration::ZERO,

@@ -122,7 +122,14 @@ fn typed(status: StatusCode, content: &'static str, body: String) -> Response<Fu
 }
 
 /// A world stream as hyper wants it.
-struct Transport(Box<dyn Stream>);
+pub(crate) struct Transport(Box<dyn Stream>);
+
+impl Transport {
+    /// Over this stream.
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Transport {
+        Transport(stream)
+    }
+}
 
 /// Bytes asked of the stream at once; a request head is far smaller.
 const READ_BYTES: usize = 4096;

@@ -14,6 +14,7 @@ mod listeners;
 mod logging;
 mod metrics;
 mod notify;
+mod otlp;
 mod outlook;
 mod prometheus;
 mod properties;

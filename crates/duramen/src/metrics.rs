@@ -503,4 +503,4 @@ fn taken_up(snapshot: &Snapshot, api: &str) -> u64 {
 const _: () = assert!(LATENCY_BUCKETS == FLUSH_BUCKETS);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

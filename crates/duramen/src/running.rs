@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::{Broker, BrokerConfig, Limits, StartError};
+use broker::{Broker, BrokerConfig, Limits, Node, StartError};
 use cli::Failure;
 use commitlog::{OpenError, StoreConfig, StoreHealth, StoreMetrics};
 use metadata::config::StaticConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use wire::ids::BrokerId;
 use world::World;
 use world::disk::DiskError;
@@ -19,9 +20,10 @@ use world::real::give_back_memory;
 use crate::logging::Levels;
 use crate::metrics::Figures;
 use crate::metrics::process::{ProcessFigures, ProcessWatch};
+use crate::otlp::Push;
 use crate::outlook::Outlook;
 use crate::space::{News, SpaceWatch, shortage};
-use crate::{data_directory, http, listeners, notify, prometheus, surroundings};
+use crate::{data_directory, http, listeners, notify, otlp, prometheus, surroundings};
 
 /// How often the health of the data directory is looked at.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
@@ -54,6 +56,7 @@ pub struct Running {
     partitions_max: usize,
     /// How long the space lasts.
     outlook: Arc<Mutex<Outlook>>,
+    push: Option<Push>,
 }
 
 /// What the settings do not say.
@@ -62,6 +65,8 @@ pub struct Place {
     pub data_dir: PathBuf,
     /// The operations port, and the log levels that can be changed there; `None` for none.
     pub http: Option<(SocketAddr, Levels)>,
+    /// Where metrics are pushed to; `None` for nowhere. Only with an operations port.
+    pub push: Option<otlp::Settings>,
     /// How long requests in flight may take at a stop.
     pub drain_grace: Duration,
 }
@@ -117,6 +122,12 @@ impl Running {
         let disk = world.disk.probe().ok();
         data_directory::tell_start(&broker, disk.as_ref(), ready_in);
         let recovered = data_directory::recovered(broker.recovery());
+        let push = place.push.map(|settings| {
+            let node = broker.node();
+            let image = node.image();
+            let cluster = image.cluster_id().unwrap_or_default();
+            Push::new(settings, &format!("{cluster}/{}", node.id), &world)
+        });
         Ok(Running {
             kafka: broker.addresses().values().copied().collect(),
             http: operations
@@ -129,6 +140,7 @@ impl Running {
             drain_grace: place.drain_grace,
             partitions_max: usize::try_from(partitions_max).unwrap_or(0),
             outlook: Arc::default(),
+            push,
             clock: Arc::clone(&world.clock),
             broker: Arc::new(Mutex::new(Some(broker))),
         })
@@ -139,15 +151,19 @@ impl Running {
     /// # Errors
     /// The logs could not be closed cleanly.
     pub async fn until_signal(mut self, mut signals: Signals) -> Result<(), Failure> {
+        let mut pushing = None;
         let serving = self.operations.take().map(|(listener, levels)| {
-            let source: Arc<dyn http::Source> = Arc::new(Look {
+            let look = Arc::new(Look {
                 broker: Arc::clone(&self.broker),
                 partitions_max: self.partitions_max,
                 levels,
                 clock: Arc::clone(&self.clock),
                 process: Mutex::default(),
                 outlook: Arc::clone(&self.outlook),
+                pushes: self.push.as_ref().map(Push::counts),
             });
+            pushing = self.push.take().map(|push| Pushing::start(push, &look));
+            let source: Arc<dyn http::Source> = look;
             tokio::task::spawn_local(http::serve(listener, source))
         });
         let mut look = tokio::time::interval(HEALTH_INTERVAL);
@@ -182,16 +198,54 @@ impl Running {
         }
         tracing::info!("stopping: no new requests, finishing what is in flight");
         notify::stopping();
+        let last = pushing.as_ref().and_then(|pushing| pushing.look.figures());
+        let node = self.node();
         self.drain()?;
         if let Some(serving) = serving {
             serving.abort();
+        }
+        // What was in flight is counted too; who is behind where is not told of closed logs.
+        if let (Some(pushing), Some(mut last), Some(node)) = (pushing, last, node) {
+            last.snapshot = node.metrics();
+            pushing.end(last).await;
         }
         tracing::info!("stopped");
         Ok(())
     }
 }
 
+/// A push to a collector, under way beside the broker.
+struct Pushing {
+    look: Arc<Look>,
+    last: oneshot::Sender<Figures>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Pushing {
+    fn start(push: Push, look: &Arc<Look>) -> Pushing {
+        let (last, receiver) = oneshot::channel();
+        let seen = Arc::clone(look);
+        Pushing {
+            look: Arc::clone(look),
+            last,
+            task: tokio::task::spawn_local(push.run(move || seen.figures(), receiver)),
+        }
+    }
+
+    /// Brings the last figures on their way; bounded in time by the push itself.
+    async fn end(self, figures: Figures) {
+        // A task that is gone has panicked, which the log says.
+        let _ = self.last.send(figures);
+        let _ = self.task.await;
+    }
+}
+
 impl Running {
+    fn node(&self) -> Option<Arc<Node>> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.as_ref().map(|broker| Arc::clone(broker.node()))
+    }
+
     /// Finishes what is in flight and closes the logs. Readiness turns false at once; the operations
     /// port answers until the end.
     ///
@@ -255,6 +309,7 @@ struct Look {
     clock: Arc<dyn world::Clock>,
     process: Mutex<ProcessWatch>,
     outlook: Arc<Mutex<Outlook>>,
+    pushes: Option<Arc<otlp::Counts>>,
 }
 
 impl Look {
@@ -268,7 +323,7 @@ impl Look {
             census: broker.census(self.partitions_max),
             process: self.process(),
             disk_days_left: outlook.days_left(),
-            pushes: None,
+            pushes: self.pushes.as_ref().map(|counts| counts.read()),
         })
     }
 

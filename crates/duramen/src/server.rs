@@ -66,6 +66,7 @@ pub async fn run(command: Command, levels: Levels) -> Result<(), Failure> {
     let place = Place {
         data_dir,
         http: Some((arguments.http, levels)),
+        push: settings::read_push()?,
         drain_grace: DRAIN_GRACE,
     };
     // Whoever is told that it is ready may ask it to stop at once.

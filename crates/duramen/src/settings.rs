@@ -10,6 +10,7 @@ use cli::Failure;
 use metadata::config::{ConfigError, StaticConfig, StaticProblem};
 
 use crate::environment::{self, Variable};
+use crate::otlp;
 use crate::properties;
 
 /// A key, its value, and where it was given, for messages.
@@ -262,6 +263,14 @@ fn scalar(value: &toml::Value) -> Option<String> {
         }
         toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
+}
+
+/// Where metrics are pushed to, by OpenTelemetry's variables; `None` for nowhere.
+///
+/// # Errors
+/// A variable that cannot be followed, in three lines.
+pub fn read_push() -> Result<Option<otlp::Settings>, Failure> {
+    otlp::read(&|name| std::env::var(name).ok())
 }
 
 /// Settings of the process environment.

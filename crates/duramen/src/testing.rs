@@ -64,6 +64,7 @@ impl Broker {
         let place = Place {
             data_dir,
             http: None,
+            push: None,
             drain_grace: Duration::ZERO,
         };
         let running = Running::start(settings::check(layers)?, place)?;

@@ -10,6 +10,7 @@ mod group;
 mod metrics;
 mod network;
 mod process;
+mod push;
 mod service;
 mod starting;
 mod stopping;

@@ -76,7 +76,7 @@ impl Server {
     /// `dev` on this data directory.
     pub fn dev(data_dir: &Path) -> Server {
         let more = [OsStr::new("--data-dir"), data_dir.as_os_str()];
-        Server::start(&more, directory())
+        Server::start(&more, directory(), &[])
     }
 
     /// `dev` on a directory of its own choice.
@@ -86,12 +86,18 @@ impl Server {
 
     /// `dev` on a directory of its own choice, below this one.
     pub fn ephemeral_in(scratch: TempDir) -> Server {
-        Server::start(&[OsStr::new("--ephemeral")], scratch)
+        Server::start(&[OsStr::new("--ephemeral")], scratch, &[])
     }
 
-    fn start(more: &[&OsStr], scratch: TempDir) -> Server {
+    /// `dev` on a directory of its own choice, with these variables in its environment.
+    pub fn ephemeral_with(variables: &[(&str, &str)]) -> Server {
+        Server::start(&[OsStr::new("--ephemeral")], directory(), variables)
+    }
+
+    fn start(more: &[&OsStr], scratch: TempDir, variables: &[(&str, &str)]) -> Server {
         let arguments = ["dev", "--port", "auto", "--print-env"].map(OsStr::new);
         let mut command = program(&[&arguments[..], more].concat());
+        command.envs(variables.iter().copied());
         let mut child = command.env("TMPDIR", scratch.path()).spawn().unwrap();
         let output = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
