@@ -16,6 +16,9 @@ use crate::election;
 use crate::image::{Broker, ConfigMap, Image, MetadataOffset, Resource, Topic};
 use crate::partition::{Partition, Recovery, Replicas};
 use crate::placement::{check_partition_count, has_duplicates};
+use crate::quota::{
+    self, QUOTA_ENTITIES_MAX, QuotaChange, QuotaKey, check_quota, check_quota_entity,
+};
 use crate::topic_name::{check_name, unified};
 
 /// Producer ids are handed to brokers in blocks of this many, as Kafka does: one log entry per
@@ -135,6 +138,7 @@ fn decide(image: &mut Image, proposed: Proposed, delta: &mut Delta) -> Decision 
             changes,
         } => change_isr(image, broker, epoch, &changes, delta),
         Command::SetFeature { name, level } => set_feature(image, name, level, delta),
+        Command::ChangeQuotas { changes } => change_quotas(image, &changes, delta),
     }
 }
 
@@ -805,5 +809,39 @@ fn set_feature(image: &mut Image, name: String, level: i16, delta: &mut Delta) -
     // A level of 0 is kept: what was switched off is not what nobody has decided about.
     Arc::make_mut(&mut image.features).insert(name, level);
     delta.cluster = true;
+    Ok(Answer::Done)
+}
+
+fn change_quotas(image: &mut Image, changes: &[QuotaChange], delta: &mut Delta) -> Decision {
+    let invalid = |message| Refusal {
+        code: ErrorCode::InvalidRequest,
+        message,
+    };
+    let mut fresh = 0;
+    for change in changes {
+        let entity = &change.entity;
+        check_quota_entity(entity).map_err(invalid)?;
+        if change.amounts.len() > QuotaKey::ALL.len() {
+            return Err(invalid("A quota is changed twice at once.".into()));
+        }
+        for (key, amount) in &change.amounts {
+            if let Some(amount) = amount {
+                check_quota(entity, *key, *amount).map_err(invalid)?;
+            }
+        }
+        let sets = change.amounts.iter().any(|(_, amount)| amount.is_some());
+        fresh += usize::from(sets && image.quotas_of(entity).is_none());
+    }
+    if image.quotas.len() + fresh > QUOTA_ENTITIES_MAX {
+        return Err(invalid(format!(
+            "{} entities have quotas; at most {QUOTA_ENTITIES_MAX} may.",
+            image.quotas.len()
+        )));
+    }
+    for change in changes {
+        if quota::change(&mut image.quotas, change) {
+            delta.quotas.push(change.entity.clone());
+        }
+    }
     Ok(Answer::Done)
 }

@@ -6,9 +6,14 @@ use wire::ids::{BrokerId, LeaderEpoch, TopicId};
 use crate::config::RULES;
 use crate::image::{Endpoint, Resource, Security};
 use crate::partition::{DirectoryId, Recovery};
+use crate::quota::{QuotaChange, read_changes, write_changes};
 
-/// The version of the layout. Readers know all versions up to their own.
-const VERSION: u8 = 1;
+/// The newest version of the layout. Readers know all versions up to their own.
+///
+/// - 1: kinds 1 to 12.
+/// - 2: kind 13. Only commands of that kind carry it, so that a log without them stays readable to
+///   the older build, and one with them tells it which build is needed.
+const VERSION: u8 = 2;
 
 /// Where one partition's replicas go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +164,11 @@ pub enum Command {
         /// The level; 0 is off.
         level: i16,
     },
+    /// Client quotas change, all or none; many entities in one entry.
+    ChangeQuotas {
+        /// The changes, each entity once.
+        changes: Vec<QuotaChange>,
+    },
 }
 
 /// A command and the validation rules it was proposed under (design note 0050).
@@ -208,7 +218,7 @@ impl Command {
     /// The command's bytes, under today's rules.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.u8(VERSION).u16_le(RULES);
+        out.u8(self.version()).u16_le(RULES);
         match self {
             Command::NameCluster { cluster_id } => {
                 out.u8(1);
@@ -300,8 +310,20 @@ impl Command {
                 text(&mut out, name);
                 out.i16_le(*level);
             }
+            Command::ChangeQuotas { changes } => {
+                out.u8(13);
+                write_changes(&mut out, changes);
+            }
         }
         out.into_bytes()
+    }
+
+    /// The oldest version that has this kind.
+    fn version(&self) -> u8 {
+        match self {
+            Command::ChangeQuotas { .. } => 2,
+            _ => 1,
+        }
     }
 
     /// Reads a command. Lengths are checked before anything is allocated.
@@ -401,6 +423,9 @@ fn read_command(input: &mut Reader<'_>) -> Result<Command, CursorError> {
         12 => Command::SetFeature {
             name: read_text(input)?,
             level: input.i16_le()?,
+        },
+        13 => Command::ChangeQuotas {
+            changes: read_changes(input)?,
         },
         kind => {
             return Err(CursorError::BadLength {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wire::ids::{BrokerId, TopicId};
 
 use crate::image::Resource;
+use crate::quota::QuotaEntity;
 
 /// The changes of one command. Empty if it was refused or changed nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Delta {
     pub brokers: Vec<BrokerId>,
     /// Resources whose settings changed.
     pub configs: Vec<Resource>,
+    /// Whose quotas changed.
+    pub quotas: Vec<QuotaEntity>,
     /// Whether the cluster id, a feature level or the producer-id counter changed.
     pub cluster: bool,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wire::ids::{BrokerId, TopicId};
 
 use crate::partition::{DirectoryId, Partition};
+use crate::quota::{QuotaEntity, QuotaMap};
 use crate::shelf::Shelf;
 
 /// A position in the metadata log; the image at it holds all commands up to and including it.
@@ -142,6 +143,7 @@ pub struct Image {
     pub(crate) unified: Shelf<Arc<str>, Arc<str>>,
     pub(crate) brokers: Arc<BTreeMap<BrokerId, Arc<Broker>>>,
     pub(crate) configs: Shelf<Resource, Arc<ConfigMap>>,
+    pub(crate) quotas: Shelf<QuotaEntity, Arc<QuotaMap>>,
     pub(crate) features: Arc<BTreeMap<String, i16>>,
     pub(crate) producer_id_next: i64,
     pub(crate) partition_count: usize,

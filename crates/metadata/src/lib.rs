@@ -21,6 +21,7 @@ mod election;
 mod image;
 mod partition;
 mod placement;
+mod quota;
 mod shelf;
 mod snapshot;
 mod topic_name;
@@ -35,6 +36,10 @@ pub use delta::Delta;
 pub use image::{Broker, ConfigMap, Endpoint, Image, MetadataOffset, Resource, Security, Topic};
 pub use partition::{DirectoryId, Partition, Recovery, Replicas};
 pub use placement::place;
+pub use quota::{
+    Allowance, Amount, QUOTA_ENTITIES_MAX, QuotaChange, QuotaEntity, QuotaKey, QuotaMap, Whom,
+    check_quota, check_quota_entity,
+};
 pub use shelf::Shelf;
 pub use snapshot::{restore, snapshot};
 pub use topic_name::{NAME_LENGTH_MAX, check_name};

@@ -12,10 +12,18 @@ use crate::command::{
 };
 use crate::image::{Broker, ConfigMap, Image, MetadataOffset, Topic};
 use crate::partition::{Partition, Recovery, Replicas};
+use crate::quota::{
+    QuotaMap, read_amount, read_entity, read_key, write_amount, write_entity, write_key,
+};
 use crate::topic_name::unified;
 
 const MAGIC: [u8; 4] = *b"MIMG";
-const VERSION: u16 = 1;
+/// The newest version of the layout.
+///
+/// - 1: without quotas.
+/// - 2: quotas behind the configs. An image without quotas is written as version 1, so that the
+///   older build can read it.
+const VERSION: u16 = 2;
 /// Magic, version and the checksum at the end.
 const FRAME_BYTES: usize = 4 + 2 + 4;
 const WHAT: &str = "metadata snapshot";
@@ -23,7 +31,8 @@ const WHAT: &str = "metadata snapshot";
 /// The image's bytes. The same image gives the same bytes on every node.
 pub fn snapshot(image: &Image) -> Vec<u8> {
     let mut out = Writer::with_capacity(1_024 + image.partition_count * 64);
-    out.raw(&MAGIC).u16_le(VERSION);
+    let version = if image.has_quotas() { 2 } else { 1 };
+    out.raw(&MAGIC).u16_le(version);
     out.u64_le(image.offset.0).i64_le(image.producer_id_next);
     write_option(&mut out, image.cluster_id());
     count(&mut out, image.features.len());
@@ -53,6 +62,17 @@ pub fn snapshot(image: &Image) -> Vec<u8> {
             text(&mut out, value);
         }
     }
+    if version >= 2 {
+        count(&mut out, image.quotas.len());
+        for (entity, map) in image.quotas() {
+            write_entity(&mut out, entity);
+            count(&mut out, map.len());
+            for (key, amount) in map {
+                write_key(&mut out, *key);
+                write_amount(&mut out, *amount);
+            }
+        }
+    }
     let checksum = crc32c(out.as_slice());
     out.u32_le(checksum);
     out.into_bytes()
@@ -77,7 +97,7 @@ pub fn restore(bytes: &[u8]) -> Result<Image, Corrupt> {
         return Err(Corrupt::malformed(WHAT, "its checksum does not agree"));
     }
     let mut input = Reader::new(&body[6..]);
-    let image = read_image(&mut input).map_err(malformed)?;
+    let image = read_image(&mut input, version).map_err(malformed)?;
     input.finish().map_err(malformed)?;
     if image.names.len() != image.topics.len() {
         return Err(Corrupt::malformed(WHAT, "two topics have one name"));
@@ -85,7 +105,7 @@ pub fn restore(bytes: &[u8]) -> Result<Image, Corrupt> {
     Ok(image)
 }
 
-fn read_image(input: &mut Reader<'_>) -> Result<Image, CursorError> {
+fn read_image(input: &mut Reader<'_>, version: u16) -> Result<Image, CursorError> {
     let offset = MetadataOffset(input.u64_le()?);
     let mut image = Image {
         offset,
@@ -140,6 +160,16 @@ fn read_image(input: &mut Reader<'_>) -> Result<Image, CursorError> {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         image.configs.insert(resource, Arc::new(map));
+    }
+    if version >= 2 {
+        for _ in 0..input.count_varint(2)? {
+            let entity = read_entity(input)?;
+            let amounts = read_each(input, 9, |input| {
+                Ok((read_key(input)?, read_amount(input)?))
+            })?;
+            let map: QuotaMap = amounts.into_iter().collect();
+            image.quotas.insert(entity, Arc::new(map));
+        }
     }
     Ok(image)
 }

@@ -691,7 +691,7 @@ fn command_bytes_are_as_written_down() {
 #[test]
 fn newer_bytes_ask_for_the_newer_build() {
     let mut bytes = Command::DeleteTopic { id: ORDERS }.encode();
-    bytes[0] = 2;
+    bytes[0] = 3;
     assert!(matches!(
         Command::decode(&bytes),
         Err(Corrupt::TooNew { .. })
@@ -702,6 +702,262 @@ fn newer_bytes_ask_for_the_newer_build() {
         Command::decode(&bytes),
         Err(Corrupt::TooNew { .. })
     ));
+}
+
+/// An entity of a user, a client id or both; an empty name is the default.
+fn client(user: Option<&str>, client_id: Option<&str>) -> QuotaEntity {
+    let whom = |name: &str| Whom::of((!name.is_empty()).then_some(name));
+    QuotaEntity {
+        user: user.map(whom),
+        client_id: client_id.map(whom),
+        ip: None,
+    }
+}
+
+fn address(ip: &str) -> QuotaEntity {
+    QuotaEntity {
+        ip: Some(Whom::of((!ip.is_empty()).then_some(ip))),
+        ..QuotaEntity::default()
+    }
+}
+
+fn quotas(changes: &[(QuotaEntity, &[(QuotaKey, Option<f64>)])]) -> Command {
+    let amounts = |amounts: &[(QuotaKey, Option<f64>)]| {
+        amounts
+            .iter()
+            .map(|(key, value)| {
+                (
+                    *key,
+                    value.map(|value| Amount::new(value).expect("a number")),
+                )
+            })
+            .collect()
+    };
+    Command::ChangeQuotas {
+        changes: changes
+            .iter()
+            .map(|(entity, changed)| QuotaChange {
+                entity: entity.clone(),
+                amounts: amounts(changed),
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn quotas_are_set_changed_and_taken_away() {
+    let mut cluster = Cluster::with_brokers(1);
+    let ann = client(Some("ann"), None);
+    let key = QuotaKey::ProducerByteRate;
+    cluster.accept(quotas(&[(ann.clone(), &[(key, Some(5.0))])]));
+    assert_eq!(cluster.delta.quotas, [ann.clone()]);
+    cluster.accept(quotas(&[(ann.clone(), &[(key, Some(5.0))])]));
+    assert!(cluster.delta.is_empty(), "nothing is different");
+    let more = [(QuotaKey::RequestPercentage, Some(0.5)), (key, Some(7.0))];
+    cluster.accept(quotas(&[(ann.clone(), &more)]));
+    let held: Vec<_> = cluster
+        .image
+        .quotas_of(&ann)
+        .expect("has some")
+        .iter()
+        .collect();
+    assert_eq!(held.len(), 2);
+    assert_eq!(held[0].1.value(), 7.0);
+    cluster.accept(quotas(&[(ann.clone(), &[(key, None)])]));
+    cluster.accept(quotas(&[(
+        ann.clone(),
+        &[(QuotaKey::RequestPercentage, None)],
+    )]));
+    assert!(
+        !cluster.image.has_quotas(),
+        "an entity without quotas is gone"
+    );
+    cluster.accept(quotas(&[(ann, &[(key, None)])]));
+    assert!(cluster.delta.is_empty());
+    cluster.replays_to_the_same_image();
+}
+
+#[test]
+fn impossible_quotas_are_refused_in_kafkas_words() {
+    // rule S7
+    let mut cluster = Cluster::with_brokers(1);
+    let produce = QuotaKey::ProducerByteRate;
+    let both = QuotaEntity {
+        ip: Some(Whom::Default),
+        ..client(Some("ann"), None)
+    };
+    let empty = QuotaEntity {
+        user: Some(Whom::Named("".into())),
+        ..QuotaEntity::default()
+    };
+    let ann = || client(Some("ann"), None);
+    let connections = QuotaKey::ConnectionCreationRate;
+    for (entity, key, value, message) in [
+        (
+            QuotaEntity::default(),
+            produce,
+            1.0,
+            "Invalid empty client quota entity",
+        ),
+        (empty, produce, 1.0, "Empty user not supported"),
+        (
+            both,
+            produce,
+            1.0,
+            "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId",
+        ),
+        (
+            address("nowhere.example"),
+            connections,
+            1.0,
+            "nowhere.example is not a valid IP or resolvable host.",
+        ),
+        (
+            ann(),
+            connections,
+            1.0,
+            "Invalid configuration key connection_creation_rate",
+        ),
+        (
+            address("::1"),
+            produce,
+            1.0,
+            "Invalid configuration key producer_byte_rate",
+        ),
+        (
+            ann(),
+            produce,
+            0.0,
+            "Quota producer_byte_rate must be greater than 0",
+        ),
+        (
+            ann(),
+            produce,
+            -1.0,
+            "Quota producer_byte_rate must be greater than 0",
+        ),
+        (
+            ann(),
+            produce,
+            1.5,
+            "producer_byte_rate cannot be a fractional value.",
+        ),
+        (
+            ann(),
+            produce,
+            1e19,
+            "Proposed value for producer_byte_rate is too large for a LONG.",
+        ),
+        (
+            address(""),
+            connections,
+            3e9,
+            "Proposed value for connection_creation_rate is too large for an INT.",
+        ),
+    ] {
+        let (code, said) = cluster.refuse(quotas(&[(entity, &[(key, Some(value))])]));
+        assert_eq!((code, said.as_str()), (ErrorCode::InvalidRequest, message));
+    }
+    // What takes fractions takes them, and one wrong change stops all.
+    cluster.accept(quotas(&[(
+        ann(),
+        &[(QuotaKey::RequestPercentage, Some(0.01))],
+    )]));
+    cluster.refuse(quotas(&[
+        (client(None, Some("a")), &[(produce, Some(1.0))]),
+        (ann(), &[(produce, Some(0.5))]),
+    ]));
+    assert_eq!(Amount::new(f64::NAN), None);
+}
+
+#[test]
+fn entities_with_quotas_are_bounded() {
+    let mut cluster = Cluster::with_brokers(1);
+    let named = |at: usize| client(None, Some(&format!("c{at}")));
+    let amounts: &[(QuotaKey, Option<f64>)] = &[(QuotaKey::ProducerByteRate, Some(1.0))];
+    let all: Vec<_> = (0..QUOTA_ENTITIES_MAX)
+        .map(|at| (named(at), amounts))
+        .collect();
+    cluster.accept(quotas(&all));
+    cluster.refuse(quotas(&[(named(QUOTA_ENTITIES_MAX), amounts)]));
+    cluster.accept(quotas(&[(
+        named(7),
+        &[(QuotaKey::ProducerByteRate, Some(2.0))],
+    )]));
+    cluster.accept(quotas(&[(named(7), &[(QuotaKey::ProducerByteRate, None)])]));
+    cluster.accept(quotas(&[(named(QUOTA_ENTITIES_MAX), amounts)]));
+}
+
+#[test]
+fn the_most_specific_quota_holds() {
+    // rule S7
+    let key = QuotaKey::ConsumerByteRate;
+    // From the least to the most specific; each is set on top of those before it.
+    let order = [
+        (client(None, Some("")), (false, true)),
+        (client(None, Some("a")), (false, true)),
+        (client(Some(""), None), (true, false)),
+        (client(Some(""), Some("")), (true, true)),
+        (client(Some(""), Some("a")), (true, true)),
+        (client(Some("ann"), None), (true, false)),
+        (client(Some("ann"), Some("")), (true, true)),
+        (client(Some("ann"), Some("a")), (true, true)),
+    ];
+    let mut cluster = Cluster::with_brokers(1);
+    assert_eq!(cluster.image.allowance("ann", "a", key), None);
+    for (at, (entity, shared)) in order.iter().enumerate() {
+        let amount = at as f64 + 1.0;
+        cluster.accept(quotas(&[(entity.clone(), &[(key, Some(amount))])]));
+        let holds = cluster.image.allowance("ann", "a", key).expect("one holds");
+        assert_eq!(holds.amount.value(), amount);
+        assert_eq!((holds.by_user, holds.by_client_id), *shared);
+    }
+    let holds = |user: &str, id: &str| {
+        let found = cluster.image.allowance(user, id, key);
+        found.expect("one holds").amount.value()
+    };
+    assert_eq!(holds("ann", "b"), 7.0);
+    assert_eq!(holds("bob", "a"), 5.0);
+    assert_eq!(holds("bob", "b"), 4.0);
+    let other = cluster
+        .image
+        .allowance("ann", "a", QuotaKey::ProducerByteRate);
+    assert_eq!(other, None, "each key is looked for by itself");
+}
+
+#[test]
+fn quota_bytes_are_as_written_down() {
+    let change = quotas(&[(
+        client(Some("ann"), Some("")),
+        &[
+            (QuotaKey::ProducerByteRate, Some(1.0)),
+            (QuotaKey::ConsumerByteRate, None),
+        ],
+    )]);
+    let mut expected = vec![2, 2, 0, 13, 1, 2, 1, 1, 3, b'a', b'n', b'n', 2, 0, 2, 1, 1];
+    expected.extend(1.0_f64.to_bits().to_le_bytes());
+    expected.extend([2, 0]);
+    assert_eq!(change.encode(), expected);
+
+    let mut cluster = Cluster::default();
+    let without = snapshot(&cluster.image);
+    assert_eq!(
+        without[4..6],
+        [1, 0],
+        "an older build reads what has no quotas"
+    );
+    cluster.accept(change);
+    let with = snapshot(&cluster.image);
+    assert_eq!(with[4..6], [2, 0]);
+    let mut tail = vec![1, 2, 1, 1, 3, b'a', b'n', b'n', 2, 0, 1, 1];
+    tail.extend(1.0_f64.to_bits().to_le_bytes());
+    let body = &with[..with.len() - 4];
+    assert!(body.ends_with(&tail));
+    assert_eq!(
+        body.len(),
+        without.len() - 4 + tail.len(),
+        "quotas follow what was there before"
+    );
 }
 
 /// Every kind of command, for the codec's tests.
@@ -754,6 +1010,20 @@ fn samples() -> Vec<Vec<u8>> {
         epoch,
     });
     cluster.fence(2);
+    cluster.apply(quotas(&[(
+        client(Some("ann"), Some("")),
+        &[(QuotaKey::ProducerByteRate, Some(5.0))],
+    )]));
+    cluster.apply(quotas(&[
+        (
+            address("10.0.0.1"),
+            &[(QuotaKey::ConnectionCreationRate, Some(2.0))],
+        ),
+        (
+            client(None, Some("a")),
+            &[(QuotaKey::RequestPercentage, Some(0.5))],
+        ),
+    ]));
     cluster.apply(Command::DeleteTopic { id: AUDIT });
     cluster.replays_to_the_same_image();
     let mut samples = cluster.log;
