@@ -46,10 +46,11 @@ use crate::produce::StalledProduce;
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
-    alter_configs, alter_partition_reassignments, api_versions, consumer_group_describe,
-    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
-    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    alter_client_quotas, alter_configs, alter_partition_reassignments, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics,
+    delete_groups, delete_records, delete_topics, describe_client_quotas, describe_cluster,
+    describe_configs, describe_groups, describe_log_dirs, describe_producers, describe_quorum,
+    describe_topic_partitions, describe_user_scram_credentials, elect_leaders, fetch,
     find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group,
     leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
     metadata_api, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
@@ -214,6 +215,9 @@ pub fn handler(key: ApiKey) -> Handler {
         ApiKey::DescribeProducers => describe_producers::handle,
         ApiKey::UnregisterBroker => unregister_broker::handle,
         ApiKey::ListConfigResources => list_config_resources::handle,
+        ApiKey::DescribeClientQuotas => describe_client_quotas::handle,
+        ApiKey::AlterClientQuotas => alter_client_quotas::handle,
+        ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::handle,
         ApiKey::DescribeQuorum => describe_quorum::handle,
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::handle,
     }

@@ -18,6 +18,7 @@
 //! needs), the command line, HTTP, SQL, or how metadata is agreed on.
 
 pub mod advertised;
+mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
@@ -38,6 +39,7 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -45,6 +47,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_user_scram_credentials;
 pub mod dispatch;
 mod elect_leaders;
 mod features;

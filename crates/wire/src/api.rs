@@ -116,6 +116,12 @@ apis! {
     ListPartitionReassignments = 46, 0..=0, flex Some(0);
     /// Delete committed offsets of a group.
     OffsetDelete = 47, 0..=0, flex None;
+    /// Read client quotas.
+    DescribeClientQuotas = 48, 0..=1, flex Some(1);
+    /// Change client quotas.
+    AlterClientQuotas = 49, 0..=1, flex Some(1);
+    /// The SCRAM credentials of users.
+    DescribeUserScramCredentials = 50, 0..=0, flex Some(0);
     /// Who decides about the metadata.
     DescribeQuorum = 55, 0..=2, flex Some(0);
     /// Move feature levels.

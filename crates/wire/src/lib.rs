@@ -29,6 +29,7 @@ pub mod messages;
 pub mod produce;
 pub mod protocol_metadata;
 pub mod record;
+pub mod throttle;
 
 pub use api::{Api, ApiKey, CloseReason, Gate};
 pub use error::ErrorCode;

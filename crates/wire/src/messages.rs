@@ -204,6 +204,10 @@ messages! {
     describe_producers: DescribeProducers, describe_producers_request::DescribeProducersRequestData, describe_producers_response::DescribeProducersResponseData;
     unregister_broker: UnregisterBroker, unregister_broker_request::UnregisterBrokerRequestData, unregister_broker_response::UnregisterBrokerResponseData;
     list_config_resources: ListConfigResources, list_config_resources_request::ListConfigResourcesRequestData, list_config_resources_response::ListConfigResourcesResponseData;
+    describe_client_quotas: DescribeClientQuotas, describe_client_quotas_request::DescribeClientQuotasRequestData, describe_client_quotas_response::DescribeClientQuotasResponseData;
+    #[expect(ambiguous_glob_reexports, reason = "both ends have EntryData and EntityData: see QuotaAlteration")]
+    alter_client_quotas: AlterClientQuotas, alter_client_quotas_request::AlterClientQuotasRequestData, alter_client_quotas_response::AlterClientQuotasResponseData;
+    describe_user_scram_credentials: DescribeUserScramCredentials, describe_user_scram_credentials_request::DescribeUserScramCredentialsRequestData, describe_user_scram_credentials_response::DescribeUserScramCredentialsResponseData;
     #[expect(ambiguous_glob_reexports, reason = "both ends have TopicData and PartitionData: see QuorumTopic")]
     describe_quorum: DescribeQuorum, describe_quorum_request::DescribeQuorumRequestData, describe_quorum_response::DescribeQuorumResponseData;
     #[expect(ambiguous_glob_reexports, reason = "both ends have a Cursor: see RequestCursor")]
@@ -218,6 +222,13 @@ pub use kacrab_protocol::generated::describe_topic_partitions_response::Cursor a
 pub use kacrab_protocol::generated::consumer_group_heartbeat_request::TopicPartitions as OwnedTopicPartitions;
 /// The partitions of a heartbeat's answer; those of its request are another struct.
 pub use kacrab_protocol::generated::consumer_group_heartbeat_response::TopicPartitions as HeartbeatTopicPartitions;
+
+/// An entity and the changes of its quotas, as AlterClientQuotas asks for them.
+pub use kacrab_protocol::generated::alter_client_quotas_request::EntityData as AlteredQuotaPart;
+pub use kacrab_protocol::generated::alter_client_quotas_request::EntryData as QuotaAlteration;
+/// An entity and what became of its changes, as AlterClientQuotas answers.
+pub use kacrab_protocol::generated::alter_client_quotas_response::EntityData as AnsweredQuotaPart;
+pub use kacrab_protocol::generated::alter_client_quotas_response::EntryData as QuotaAnswer;
 
 /// A topic and its partitions as DescribeQuorum asks for them.
 pub use kacrab_protocol::generated::describe_quorum_request::PartitionData as AskedQuorumPartition;

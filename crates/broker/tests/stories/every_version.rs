@@ -95,6 +95,9 @@ fn every_advertised_version_is_answered_at_that_version() {
                     DescribeProducers => describe_producers,
                     UnregisterBroker => unregister_broker,
                     ListConfigResources => list_config_resources,
+                    DescribeClientQuotas => describe_client_quotas,
+                    AlterClientQuotas => alter_client_quotas,
+                    DescribeUserScramCredentials => describe_user_scram_credentials,
                     DescribeQuorum => describe_quorum,
                     DescribeTopicPartitions => describe_topic_partitions,
                 );

@@ -22,4 +22,5 @@ mod frames;
 mod groups;
 mod metadata_answers;
 mod producing;
+mod quotas;
 mod stage;

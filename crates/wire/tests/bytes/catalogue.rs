@@ -53,6 +53,9 @@ macro_rules! each_api {
             DescribeProducers describe_producers DescribeProducersRequest DescribeProducersResponse;
             UnregisterBroker unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse;
             ListConfigResources list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
+            DescribeClientQuotas describe_client_quotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
+            AlterClientQuotas alter_client_quotas AlterClientQuotasRequest AlterClientQuotasResponse;
+            DescribeUserScramCredentials describe_user_scram_credentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
             DescribeQuorum describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest
                 DescribeTopicPartitionsResponse;

@@ -5,6 +5,7 @@ use wire::batch::{BatchView, check_crc};
 use wire::compress::{BATCH_DECOMPRESSED_BYTES_MAX, Codec};
 use wire::header::{Incoming, read_request, read_response};
 use wire::ids::{Offset, ProducerEpoch, ProducerId};
+use wire::messages;
 use wire::produce::{ProduceRequest, TopicRef};
 use wire::protocol_metadata::{Assignment, Subscription, TopicPartitions};
 use wire::record::{BatchRecords, RecordRules, validate};
@@ -39,6 +40,60 @@ fn every_served_version_reads_what_an_independent_codec_wrote() {
             for line in &golden.lines {
                 expect_field(&message, line, &context);
             }
+        }
+    }
+}
+
+#[test]
+fn the_throttle_time_is_written_where_it_belongs() {
+    // rule W9
+    for (api, version) in served() {
+        let [_, (_, response)] = golden_frames(api, version);
+        let has = response
+            .lines
+            .iter()
+            .any(|line| line.starts_with("throttle_time = "));
+        let frame = match api.key {
+            // The file fills in where other leaders are, which we never send.
+            wire::ApiKey::Produce if version >= 10 => {
+                let body = messages::produce::Response {
+                    throttle_time_ms: 70_001,
+                    responses: vec![Default::default()],
+                    ..Default::default()
+                };
+                messages::encode_response(version, 1_234_567, &body).expect("encodes")
+            }
+            _ => response.bytes,
+        };
+        let zero = wire::throttle::set(api, version, frame.clone(), 0);
+        let set = wire::throttle::set(api, version, zero.clone(), 0x0102_0304);
+        assert_eq!(zero == frame, !has, "{} {version}", api.name);
+        let changed: Vec<u8> = zero
+            .iter()
+            .zip(&set)
+            .filter(|(a, b)| a != b)
+            .map(|(_, b)| *b)
+            .collect();
+        let expected: &[u8] = if has { &[1, 2, 3, 4] } else { &[] };
+        assert_eq!(changed, expected, "{} {version}", api.name);
+        let was: Vec<u8> = frame
+            .iter()
+            .zip(&zero)
+            .filter(|(a, b)| a != b)
+            .map(|(a, _)| *a)
+            .collect();
+        if has && api.key != wire::ApiKey::Produce {
+            let number = response
+                .lines
+                .iter()
+                .find_map(|line| line.strip_prefix("throttle_time = "));
+            let number: i32 = number.expect("a number").parse().expect("a number");
+            let bytes: Vec<u8> = number
+                .to_be_bytes()
+                .into_iter()
+                .filter(|b| *b != 0)
+                .collect();
+            assert_eq!(was, bytes, "{} {version}", api.name);
         }
     }
 }
