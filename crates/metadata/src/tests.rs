@@ -721,8 +721,11 @@ fn address(ip: &str) -> QuotaEntity {
     }
 }
 
-fn quotas(changes: &[(QuotaEntity, &[(QuotaKey, Option<f64>)])]) -> Command {
-    let amounts = |amounts: &[(QuotaKey, Option<f64>)]| {
+/// New quotas; `None` takes one away.
+type Amounts<'a> = &'a [(QuotaKey, Option<f64>)];
+
+fn quotas(changes: &[(QuotaEntity, Amounts<'_>)]) -> Command {
+    let amounts = |amounts: Amounts<'_>| {
         amounts
             .iter()
             .map(|(key, value)| {
@@ -750,7 +753,7 @@ fn quotas_are_set_changed_and_taken_away() {
     let ann = client(Some("ann"), None);
     let key = QuotaKey::ProducerByteRate;
     cluster.accept(quotas(&[(ann.clone(), &[(key, Some(5.0))])]));
-    assert_eq!(cluster.delta.quotas, [ann.clone()]);
+    assert_eq!(cluster.delta.quotas, std::slice::from_ref(&ann));
     cluster.accept(quotas(&[(ann.clone(), &[(key, Some(5.0))])]));
     assert!(cluster.delta.is_empty(), "nothing is different");
     let more = [(QuotaKey::RequestPercentage, Some(0.5)), (key, Some(7.0))];
@@ -874,7 +877,7 @@ fn impossible_quotas_are_refused_in_kafkas_words() {
 fn entities_with_quotas_are_bounded() {
     let mut cluster = Cluster::with_brokers(1);
     let named = |at: usize| client(None, Some(&format!("c{at}")));
-    let amounts: &[(QuotaKey, Option<f64>)] = &[(QuotaKey::ProducerByteRate, Some(1.0))];
+    let amounts: Amounts<'_> = &[(QuotaKey::ProducerByteRate, Some(1.0))];
     let all: Vec<_> = (0..QUOTA_ENTITIES_MAX)
         .map(|at| (named(at), amounts))
         .collect();
