@@ -159,6 +159,7 @@ struct Running {
     id_file: std::path::PathBuf,
     line: usize,
     command: String,
+    serves: bool,
     /// Lines the page has shown.
     seen: usize,
     /// The page wants to hear no more of it.
@@ -270,8 +271,8 @@ impl Reader {
         self.started += 1;
         let id_file = self.place.path().join(format!(".running-{}", self.started));
         let line = format!(
-            "( PAGE_RUNNING='{}'; export PAGE_RUNNING; {{ {}\n}} </dev/null; printf '\\001%d\\001' $? \
-             ) >'{path}' 2>'{path}' &\n",
+            "( PAGE_RUNNING='{}'; export PAGE_RUNNING; {{ {}\n}} </dev/null >'{path}' 2>&1; \
+             printf '\\001%d\\001' $? >'{path}' ) 2>/dev/null &\n",
             id_file.display(),
             self.typed(command),
             path = terminal.path,
@@ -282,6 +283,7 @@ impl Reader {
             id_file,
             line: step.line,
             command: step.typed_words(),
+            serves: serves(command),
             seen: 0,
             rest_is_shown: step.shown.text.last().is_some_and(|line| line == ANY),
         };
@@ -292,7 +294,7 @@ impl Reader {
             if exit.is_some_and(|exit| exit != 0) && !fails {
                 return Outcome::Broken(format!("ends at once. It said:\n  {}", said.join("\n  ")));
             }
-            let is_ready = match serves(command) {
+            let is_ready = match running.serves {
                 true => said.iter().any(|line| line.contains(READY)),
                 // Without its id it could not be ended.
                 false => std::fs::metadata(&running.id_file).is_ok_and(|file| file.len() > 0),
@@ -320,7 +322,12 @@ impl Reader {
             return Outcome::Broken("has nothing to end".to_owned());
         };
         let id = std::fs::read_to_string(&running.id_file).unwrap_or_default();
-        let sent = Command::new("kill").args(["-INT", id.trim()]).status();
+        // What a shell runs on the side ignores Ctrl-C unless it asks for it, as servers do.
+        let signal = match running.serves {
+            true => "-INT",
+            false => "-TERM",
+        };
+        let sent = Command::new("kill").args([signal, id.trim()]).status();
         if !sent.is_ok_and(|status| status.success()) {
             return Outcome::Broken(format!("finds no {} to end", running.command));
         }
@@ -332,7 +339,8 @@ impl Reader {
         }
         let mut said = self.as_shown(running.terminal.answer().lines);
         let mut said = said.split_off(running.seen.min(said.len()));
-        said.retain(|line| !line.is_empty());
+        // Some shells say how it ended; nobody at a terminal sees that of Ctrl-C.
+        said.retain(|line| !line.is_empty() && line != "Terminated");
         if running.rest_is_shown || matches(&shown.text, &said) {
             return Outcome::Same;
         }
