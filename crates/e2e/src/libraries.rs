@@ -42,9 +42,12 @@ pub fn suites() -> Vec<Suite> {
         library!("java-4.3", || java("4.3.0", "Stories")),
         library!("java-848", || java("4.3.0", "ConsumerGroups"), JAVA_848),
         library!("java-admin", || java("4.3.0", "AdminWidth"), ADMIN),
+        library!("java-3.9", || java("3.9.1", "Stories")),
         library!("java-2.8", || java("2.8.2", "Stories")),
         library!("kafkajs", node),
         library!("franz-go", franz),
+        library!("sarama", franz),
+        library!("kafka-go", franz),
     ]
 }
 
@@ -112,9 +115,9 @@ fn node() -> Outcome<Command> {
     Ok(command)
 }
 
-/// The franz-go program.
+/// The program of the Go clients; franz-go's where none is named.
 pub fn franz() -> Outcome<Command> {
-    Ok(Command::new(present(home().join("franz"))?))
+    Ok(Command::new(present(home().join("go-clients"))?))
 }
 
 fn present(path: std::path::PathBuf) -> Outcome<std::path::PathBuf> {
