@@ -31,8 +31,8 @@ use crate::partition::{Capture, Mark, Partition, State, wake};
 use crate::recover::walk_log;
 use crate::segment::segment_path;
 use crate::store::Shared;
+use crate::trickle::UnsyncedFiles;
 use crate::truncate::as_log_error;
-use crate::upkeep::UnsyncedFiles;
 
 /// Bytes copied at once when a segment is rebuilt.
 const COPY_BYTES: usize = 256 << 10;

@@ -25,7 +25,7 @@ use crate::segment::{segment_dir, segment_path};
 use crate::slot::{Place, Slots, create_slot};
 use crate::staging::{Group, GroupEntry, PartKind};
 use crate::store::Shared;
-use crate::upkeep::Written;
+use crate::trickle::Written;
 use crate::writer::{GroupOutcome, LogWriter, SealedGroup};
 
 /// How long the log must be idle before an empty block vouches for the last one (storage.md 6).
@@ -90,6 +90,9 @@ impl Worker for LogWriterLoop {
         let shared = &self.0;
         let mut core = lock(&shared.writer);
         let turn = shared.write_next(&mut core);
+        if let Turn::Idle = turn {
+            shared.trickle_in_a_pause();
+        }
         match turn {
             Turn::Wrote => Next::Again,
             _ if shared.is_closing() => Next::Done,

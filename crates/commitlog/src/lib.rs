@@ -50,6 +50,7 @@ mod store;
 mod tail;
 pub mod tail_state;
 pub mod transactions;
+mod trickle;
 mod truncate;
 mod upkeep;
 mod writer;

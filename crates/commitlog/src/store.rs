@@ -31,7 +31,8 @@ use crate::segment::segment_dir;
 use crate::settings::{LogSettings, StoreConfig};
 use crate::slot::Making;
 use crate::staging::{Group, PartKind, Staging};
-use crate::upkeep::{CheckpointLoop, TrickleLoop, UnsyncedFiles, UpkeepLoop};
+use crate::trickle::{TrickleLoop, UnsyncedFiles};
+use crate::upkeep::{CheckpointLoop, UpkeepLoop};
 
 /// Told when the durable LSN moved: once per group, on the thread that completed it, which holds
 /// the completion's lock: wake somebody, do not call the store. Told once more when the directory
@@ -558,6 +559,8 @@ impl LogStore {
         let shared = &self.shared;
         shared.wait_durable(self.last_lsn().0)?;
         shared.checkpoint()?;
+        // Only an unclean start looks for leftovers.
+        shared.unlink_due();
         let core = lock(&shared.writer);
         let empty = shared.staging.is_empty();
         let replay_from = crate::read_lock(&shared.meta).manifest.replay_from.0;

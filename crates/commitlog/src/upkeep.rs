@@ -1,12 +1,11 @@
-//! What goes on in the background: the write-back trickle, checkpoints in time, slots in number,
-//! files that are not needed, free space, buffers of a log that fell idle.
+//! What goes on in the background: checkpoints in time, slots in number, files that are not needed,
+//! free space, buffers of a log that fell idle.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use world::{File, Instant, Next, OpenMode, Worker};
+use world::{Instant, Next, OpenMode, Worker};
 
 use crate::ids::PartitionId;
 use crate::lock;
@@ -14,171 +13,86 @@ use crate::segment::segment_path;
 use crate::slot::Making;
 use crate::store::Shared;
 
-/// The trickle leaves a tail shorter than this alone until it is a second old.
-const TRICKLE_BYTES_MIN: u64 = 64 << 10;
-const TRICKLE_AGE_MIN: Duration = Duration::from_secs(1);
-/// Bytes that the trickle has in the disk's queue at a time.
-const TRICKLE_BYTES_MAX: u64 = 1 << 20;
-const PAGE: u64 = 4096;
 /// Time from the start to the first look: the first requests have the disk for themselves.
 const FIRST_LOOK_AFTER: Duration = Duration::from_millis(250);
 /// Time between two looks at space, slots and buffers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Pause between two pieces of a slot that nobody waits for yet: the disk is for requests.
+/// Pause between two pieces of a slot, or of a file that goes, that nobody waits for yet: the disk is
+/// for requests.
 const PIECE_EVERY: Duration = Duration::from_millis(15);
-/// Bytes that vanish from a file at once: discarding mounts stall on one big unlink.
-const UNLINK_STEP: u64 = 64 << 20;
+/// Bytes that vanish from a file at once: on a mount that discards, the disk does nothing else
+/// meanwhile.
+const UNLINK_STEP: u64 = 1 << 20;
+/// With more files than this to give up, they go without pauses.
+const UNLINKS_BEHIND: usize = 4;
 /// A file that takes space until the disk is full: giving it up makes room for checkpoints.
 pub(crate) const BALLAST: &str = "ballast";
 
-/// A range of a segment written since the last sync.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Written {
-    pub from: u64,
-    pub to: u64,
-}
-
-/// A segment with bytes that no checkpoint has synced yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unsynced {
-    /// Where the trickle goes on.
-    pub from: u64,
-    pub to: u64,
-    /// When the trickle last went over it.
-    pub since: Instant,
-}
-
-/// Segments not synced yet.
-pub(crate) type UnsyncedFiles = BTreeMap<(PartitionId, i64), Unsynced>;
-
 impl Shared {
-    /// A segment got bytes.
-    pub fn note_written(&self, id: PartitionId, base: i64, written: Written) {
-        let mut unsynced = lock(&self.unsynced);
-        let is_first = unsynced.is_empty();
-        let since = Instant(0);
-        let entry = unsynced.entry((id, base)).or_insert(Unsynced {
-            from: written.from,
-            to: written.to,
-            since,
-        });
-        entry.from = entry.from.min(written.from);
-        entry.to = entry.to.max(written.to);
-        drop(unsynced);
-        if is_first {
-            self.trickle_signal.raise();
-        }
-    }
-
-    /// A segment's file is gone.
-    pub fn forget_written(&self, id: PartitionId, base: i64) {
-        lock(&self.unsynced).remove(&(id, base));
-    }
-
-    /// One round of the trickle: starts write-back of what was appended since the last, whole pages
-    /// only, since a page under write-back blocks the append that shares it.
-    fn trickle(&self) {
-        let now = self.world.clock.now();
-        let mut due = Vec::new();
-        for (key, file) in lock(&self.unsynced).iter_mut() {
-            let (from, to) = (file.from / PAGE * PAGE, file.to / PAGE * PAGE);
-            let young = to - from < TRICKLE_BYTES_MIN && now.since(file.since) < TRICKLE_AGE_MIN;
-            if to > from && !young {
-                due.push((*key, from, to - from));
-                file.from = to;
-                file.since = now;
-            }
-        }
-        let mut started = Vec::new();
-        let mut free = TRICKLE_BYTES_MAX;
-        for ((id, base), mut from, mut length) in due {
-            // Only files that are open: the trickle must not cost descriptors.
-            let Some(file) = self.descriptors.cached_any((id.0, base)) else {
-                continue;
-            };
-            while length > 0 {
-                let count = length.min(free);
-                started.push((id, Arc::clone(&file), from, count));
-                (from, length, free) = (from + count, length - count, free - count);
-                if free == 0 {
-                    self.write_back(&mut started);
-                    free = TRICKLE_BYTES_MAX;
-                }
-            }
-        }
-        self.write_back(&mut started);
-    }
-
-    /// Writes ranges back and waits for them: the log's next group must not find more in the disk's
-    /// queue.
-    fn write_back(&self, ranges: &mut Vec<(PartitionId, Arc<dyn File>, u64, u64)>) {
-        let trickling = lock(&self.trickling);
-        for (_, file, from, length) in &*ranges {
-            // An error of the start is one of the end.
-            drop(file.start_writeback(*from, *length));
-        }
-        for (id, file, from, length) in ranges.drain(..) {
-            if let Err(error) = file.await_writeback(from, length) {
-                tracing::error!(%error, "segment write-back failed: rebuilding from the log");
-                self.distrust(std::iter::once(id));
-                self.request_checkpoint();
-            }
-        }
-        drop(trickling);
-    }
-
-    /// Unlinks files whose trim or deletion is durable.
+    /// Unlinks every file whose trim or deletion is durable.
     pub fn unlink_due(&self) {
-        self.unlink_replaced();
-        loop {
-            let next = lock(&self.unlinks).pop();
-            let Some((id, base, revision)) = next else {
-                return;
-            };
-            if let Err(error) = self.unlink_slowly(id, base, revision) {
-                tracing::warn!(%error, "a segment that is not needed stays");
-            }
-        }
+        while self.unlink_piece().is_some() {}
     }
 
-    fn unlink_slowly(
+    /// Gives up a piece of a file whose trim or deletion is durable, the name with the last. How long
+    /// the next piece has time; `None` when there is none.
+    fn unlink_piece(&self) -> Option<Duration> {
+        self.unlink_replaced();
+        let next = lock(&self.unlinks).pop()?;
+        let (id, base, revision) = next;
+        let rest = self.shorten_or_unlink(id, base, revision);
+        let mut unlinks = lock(&self.unlinks);
+        match rest {
+            Ok(false) => {}
+            Ok(true) => unlinks.push(next),
+            Err(error) => tracing::warn!(%error, "a segment that is not needed stays"),
+        }
+        let waited_for = unlinks.len() > UNLINKS_BEHIND || self.full.load(Ordering::Relaxed);
+        Some(if waited_for {
+            Duration::ZERO
+        } else {
+            PIECE_EVERY
+        })
+    }
+
+    /// Says whether there is more of the file.
+    fn shorten_or_unlink(
         &self,
         id: PartitionId,
         base: i64,
         revision: u32,
-    ) -> world::disk::DiskResult<()> {
+    ) -> world::disk::DiskResult<bool> {
         let current = crate::read_lock(&self.by_id)
             .get(&id)
             .and_then(|partition| partition.state().known_revision(base));
         if current == Some(revision) {
             // A cut took the segment away, and a new one that begins at the same offset has the name.
-            return Ok(());
+            return Ok(false);
         }
+        let path = segment_path(id, base, revision);
         if current.is_some() {
             // Another file of this segment took its place and is in use.
-            let path = segment_path(id, base, revision);
             return match self.world.disk.unlink(&path) {
-                Ok(()) | Err(world::DiskError::NotFound { .. }) => Ok(()),
+                Ok(()) | Err(world::DiskError::NotFound { .. }) => Ok(false),
                 Err(error) => Err(error),
             };
         }
         // A reader may hold the file open and must find its bytes: then only the name goes.
         let file = match self.descriptors.forget((id.0, base), revision) {
             Some(file) => Some(file),
-            None => self
-                .world
-                .disk
-                .open(&segment_path(id, base, revision), OpenMode::ReadWrite)
-                .ok(),
+            None => self.world.disk.open(&path, OpenMode::ReadWrite).ok(),
         };
-        if let Some(file) = file {
-            let mut length = file.len()?;
-            while length > UNLINK_STEP && Arc::strong_count(&file) == 1 {
-                length -= UNLINK_STEP;
-                file.truncate(length)?;
+        if let Some(file) = file
+            && Arc::strong_count(&file) == 1
+        {
+            let length = file.len()?;
+            if length > UNLINK_STEP {
+                file.truncate(length - UNLINK_STEP)?;
+                return Ok(true);
             }
         }
-        self.unlink_segment(id, base, revision)
+        self.unlink_segment(id, base, revision)?;
+        Ok(false)
     }
 
     /// Makes slots until there are as many as configured, a piece per call. How long the next piece
@@ -281,22 +195,6 @@ impl Shared {
     }
 }
 
-/// The trickle's loop.
-pub(crate) struct TrickleLoop(pub Arc<Shared>);
-
-impl Worker for TrickleLoop {
-    fn step(&mut self) -> Next {
-        if self.0.is_closing() {
-            return Next::Done;
-        }
-        self.0.trickle();
-        if lock(&self.0.unsynced).is_empty() {
-            return Next::Wait;
-        }
-        Next::WaitFor(self.0.config.trickle_interval)
-    }
-}
-
 /// Slots, files, space and buffers.
 pub(crate) struct UpkeepLoop {
     pub shared: Arc<Shared>,
@@ -316,12 +214,12 @@ impl Worker for UpkeepLoop {
             self.next_look = Some(now);
             return Next::WaitFor(FIRST_LOOK_AFTER);
         };
-        let piece = shared.make_slot();
+        let made = shared.make_slot();
+        let gone = shared.unlink_piece();
         if now >= next_look {
             self.next_look = Some(now.after(LOOK_EVERY));
-            shared.unlink_due();
             shared.look_at_space();
-            if piece.is_none() {
+            if made.is_none() {
                 shared.lay_ballast();
             }
             let groups = shared.metrics.groups.value();
@@ -329,7 +227,7 @@ impl Worker for UpkeepLoop {
                 shared.staging.release_spare();
             }
         }
-        match piece {
+        match made.into_iter().chain(gone).min() {
             Some(Duration::ZERO) => Next::Again,
             Some(pause) => Next::WaitFor(pause),
             None => Next::WaitFor(LOOK_EVERY),
