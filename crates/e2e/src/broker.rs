@@ -84,6 +84,11 @@ impl Broker {
             .unwrap_or(self.port)
     }
 
+    /// Where our own binary has its operations port.
+    pub fn http(&self) -> u16 {
+        self.http
+    }
+
     /// A folder for the story's own files, gone with the broker.
     pub fn scratch(&self) -> &Path {
         self.dir.path()

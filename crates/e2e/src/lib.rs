@@ -23,6 +23,7 @@ mod flow;
 mod kcat;
 mod libraries;
 mod program;
+mod prometheus;
 mod restart;
 mod run;
 mod tools;

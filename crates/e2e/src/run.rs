@@ -9,7 +9,9 @@ use serde_json::json;
 
 use crate::broker::{Broker, Target};
 use crate::program::{Failure, Outcome};
-use crate::{connect, dissect, durable, flights, flow, kcat, libraries, restart, tools};
+use crate::{
+    connect, dissect, durable, flights, flow, kcat, libraries, prometheus, restart, tools,
+};
 
 const HELP: &str = "\
 Foreign clients against the built binary.
@@ -223,6 +225,7 @@ fn suites() -> Vec<Suite> {
         flights::suite(),
         flow::suite(),
         connect::suite(),
+        prometheus::suite(),
     ]);
     suites
 }

@@ -257,6 +257,45 @@ fn every_series_that_public_dashboards_ask_for_is_there_with_its_labels() {
 }
 
 #[test]
+fn every_series_that_dashboards_draw_on_is_there() {
+    // experience.md 12; whether the expressions have data is told by Prometheus, in crates/e2e.
+    let server = under_load();
+    scrape(&server);
+    let served: BTreeSet<String> = scrape(&server)
+        .into_iter()
+        .map(|(name, _, _)| name)
+        .collect();
+    let ours = server.run(&["generate", "grafana"]).stdout;
+    let ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
+    let panels = ours["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().cloned().unwrap_or_default());
+    let mut asked: Vec<String> = targets
+        .map(|target| target["expr"].as_str().unwrap().to_owned())
+        .collect();
+    let public = include_str!("../../../e2e/dashboards.txt").lines();
+    asked.extend(
+        public
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned),
+    );
+    let mut count = 0;
+    for expression in asked {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words {
+            let is_metric = ["kafka_", "duramen_", "process_"].iter().any(|prefix| {
+                word.starts_with(prefix) && !expression.contains(&format!("${word}"))
+            });
+            // It says nothing in the first ten minutes.
+            if is_metric && word != "duramen_disk_days_left" {
+                assert!(served.contains(word), "{word}: {expression}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 90, "{count}");
+}
+
+#[test]
 fn figures_of_a_group_say_how_far_it_is_behind() {
     // experience.md 4.3
     let server = under_load();
