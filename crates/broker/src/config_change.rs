@@ -11,6 +11,7 @@ use wire::messages::{Message, Text, text};
 
 use crate::config_resource;
 use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::loggers::{self, BROKER_LOGGER};
 
 /// A resource as the request names it, and what is to happen to its settings.
 pub struct Wanted {
@@ -101,6 +102,9 @@ async fn change(
     changes: Result<Vec<Change>, Refusal>,
 ) -> Result<(), Refusal> {
     let changes = changes?;
+    if kind == BROKER_LOGGER && mode == Mode::Amend {
+        return loggers::change(&context.node, name, &changes, validate_only);
+    }
     let resource = config_resource::parse(kind, name)?;
     let image = context.node.image();
     match &resource {

@@ -4,9 +4,10 @@ use metadata::{Image, Refusal, Resource, check_name};
 use wire::ErrorCode;
 use wire::ids::BrokerId;
 
+use crate::loggers::BROKER_LOGGER;
+
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
@@ -57,7 +58,7 @@ pub fn parse(kind: i8, name: &str) -> Result<Resource, Refusal> {
         GROUP => Ok(Resource::Group(name.to_owned())),
         BROKER_LOGGER => refuse(
             ErrorCode::InvalidRequest,
-            "log levels cannot be read or changed over this protocol here: set DURAMEN_LOG",
+            "log levels are changed one by one: use IncrementalAlterConfigs",
         ),
         CLIENT_METRICS => refuse(
             ErrorCode::InvalidRequest,

@@ -13,6 +13,10 @@ use wire::messages::text;
 use crate::config_resource::{self, Scope};
 use crate::config_view::{shown_value, topic_layers};
 use crate::dispatch::{Context, Handled, Request};
+use crate::loggers::{self, BROKER_LOGGER, Level};
+
+/// Kafka's number for a level as the source of a value (DescribeConfigsResponse.java).
+const DYNAMIC_BROKER_LOGGER: i8 = 6;
 
 /// Answers each resource from the image at hand (rule M10).
 pub fn handle(context: &Context, request: Request) -> Handled {
@@ -27,6 +31,19 @@ pub fn handle(context: &Context, request: Request) -> Handled {
                 resource_name: text(resource.resource_name.as_str()),
                 ..DescribeConfigsResult::default()
             };
+            if resource.resource_type == BROKER_LOGGER {
+                match loggers::describe(&context.node, resource.resource_name.as_str()) {
+                    Ok(levels) => {
+                        result.configs = levels
+                            .iter()
+                            .filter(|(name, _)| is_wanted(resource, name))
+                            .map(|(name, level)| logger(name, *level))
+                            .collect();
+                    }
+                    Err(refusal) => refuse(&mut result, &refusal),
+                }
+                return result;
+            }
             match describe(context, &image, resource) {
                 Ok((effective, scope)) => {
                     result.configs = effective
@@ -35,10 +52,7 @@ pub fn handle(context: &Context, request: Request) -> Handled {
                         .map(|one| config(one, scope, &asked))
                         .collect();
                 }
-                Err(refusal) => {
-                    result.error_code = refusal.code.code();
-                    result.error_message = Some(text(&refusal.message));
-                }
+                Err(refusal) => refuse(&mut result, &refusal),
             }
             result
         })
@@ -47,6 +61,21 @@ pub fn handle(context: &Context, request: Request) -> Handled {
         results,
         ..Response::default()
     })
+}
+
+fn refuse(result: &mut DescribeConfigsResult, refusal: &Refusal) {
+    result.error_code = refusal.code.code();
+    result.error_message = Some(text(&refusal.message));
+}
+
+/// A logger's level, as Kafka shows it: no default, no synonyms.
+fn logger(name: &str, level: Level) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        name: text(name),
+        value: Some(text(level.name())),
+        config_source: DYNAMIC_BROKER_LOGGER,
+        ..DescribeConfigsResourceResult::default()
+    }
 }
 
 fn describe(

@@ -7,10 +7,10 @@ use wire::messages::list_config_resources::{ConfigResource, Request as Asked, Re
 use wire::messages::text;
 
 use crate::dispatch::{Context, Handled, Request};
+use crate::loggers::BROKER_LOGGER;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 

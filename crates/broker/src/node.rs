@@ -20,6 +20,7 @@ use crate::dispatch::Context;
 use crate::fetch_sessions::FetchSessions;
 use crate::group_host::GroupHost;
 use crate::limits::Limits;
+use crate::loggers::Loggers;
 use crate::metrics::{Counters, PartitionCounts, Snapshot};
 use crate::partitions::Partitions;
 use crate::permits::Permits;
@@ -59,6 +60,8 @@ pub struct Node {
     pub counters: Vec<Arc<Counters>>,
     /// How each reactor is woken.
     pub doorsteps: Vec<Arc<Doorstep>>,
+    /// The log of the program, if it is the broker's to change.
+    pub loggers: Option<Arc<dyn Loggers>>,
     /// Connections at present.
     pub connections: AtomicUsize,
     /// Connections that found no place, since the start.
@@ -109,6 +112,8 @@ pub struct NodeParts {
     pub image: Arc<ImageCell>,
     /// See [`Node`].
     pub control: Control,
+    /// See [`Node`].
+    pub loggers: Option<Arc<dyn Loggers>>,
     /// How many reactors serve connections.
     pub reactors: usize,
 }
@@ -141,6 +146,7 @@ impl Node {
             partitions: parts.partitions,
             image: parts.image,
             control: parts.control,
+            loggers: parts.loggers,
             connections: AtomicUsize::new(0),
             connections_refused: AtomicU64::new(0),
             producer_ids: Mutex::new(0..0),

@@ -26,6 +26,7 @@ use crate::connection::Connection;
 use crate::control::{Cluster, Control, Machine};
 use crate::dispatch::Context;
 use crate::limits::Limits;
+use crate::loggers::Loggers;
 use crate::metrics::Snapshot;
 use crate::node::{ImageCell, Node, NodeParts};
 use crate::partitions::Partitions;
@@ -64,6 +65,8 @@ pub struct BrokerConfig {
     pub settings: Arc<StaticConfig>,
     /// What is known of the network around.
     pub surroundings: Surroundings,
+    /// The log of the program; `None` if it is not the broker's to change.
+    pub loggers: Option<Arc<dyn Loggers>>,
     /// Reactors for connections; `None`: one per core.
     pub reactors: Option<usize>,
 }
@@ -79,6 +82,7 @@ impl Default for BrokerConfig {
             store: StoreConfig::default(),
             settings: Arc::new(StaticConfig::default()),
             surroundings: Surroundings::default(),
+            loggers: None,
             reactors: None,
         }
     }
@@ -157,6 +161,7 @@ impl Broker {
             partitions,
             image,
             control: Control::new(cluster),
+            loggers: config.loggers.clone(),
             reactors,
         });
         let addresses = listeners

@@ -20,6 +20,8 @@ pub enum Resource {
     EveryBroker,
     /// A consumer group, by name.
     Group(String),
+    /// What a broker logs, by id; its keys are loggers.
+    BrokerLogger(i32),
 }
 
 impl Resource {
@@ -28,13 +30,14 @@ impl Resource {
             Resource::Topic(_) => 2,
             Resource::Broker(_) | Resource::EveryBroker => 4,
             Resource::Group(_) => 32,
+            Resource::BrokerLogger(_) => 8,
         }
     }
 
     fn name(&self) -> String {
         match self {
             Resource::Topic(name) | Resource::Group(name) => name.clone(),
-            Resource::Broker(id) => id.to_string(),
+            Resource::Broker(id) | Resource::BrokerLogger(id) => id.to_string(),
             Resource::EveryBroker => String::new(),
         }
     }
@@ -217,7 +220,7 @@ impl Client {
         };
         let response = match resource {
             // A broker tells its own configuration only.
-            Resource::Broker(id) => self.ask(*id, &request).await?,
+            Resource::Broker(id) | Resource::BrokerLogger(id) => self.ask(*id, &request).await?,
             _ => self.ask_any(&request).await?,
         };
         let result = response.results.into_iter().next();
@@ -274,7 +277,7 @@ impl Client {
             ..Default::default()
         };
         let response = match resource {
-            Resource::Broker(id) => self.ask(*id, &request).await?,
+            Resource::Broker(id) | Resource::BrokerLogger(id) => self.ask(*id, &request).await?,
             _ => self.ask_controller(&request).await?,
         };
         let result = response.responses.first();
@@ -329,6 +332,7 @@ fn source(number: i8) -> &'static str {
         3 => "cluster default",
         4 => "static broker configuration",
         SOURCE_DEFAULT => "default",
+        6 => "log level",
         8 => "group",
         _ => "unknown",
     }

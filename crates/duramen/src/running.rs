@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::{Broker, BrokerConfig, Limits, Node, StartError};
+use broker::{Broker, BrokerConfig, Limits, Loggers, Node, StartError};
 use cli::Failure;
 use commitlog::{OpenError, StoreConfig, StoreHealth, StoreMetrics};
 use metadata::config::StaticConfig;
@@ -111,7 +111,10 @@ impl Running {
             .map(|(address, levels)| bind_http(&world, address).map(|bound| (bound, levels)))
             .transpose()?;
         let partitions_max = settings.number("metrics.partitions.max");
-        let config = assemble(settings)?;
+        let mut config = assemble(settings)?;
+        config.loggers = operations
+            .as_ref()
+            .map(|(_, levels): &(_, Levels)| Arc::new(levels.clone()) as Arc<dyn Loggers>);
         if let Ok(space) = world.disk.free_space() {
             data_directory::check_room(&config.store, space)?;
         }
@@ -409,6 +412,8 @@ fn assemble(settings: StaticConfig) -> Result<BrokerConfig, Failure> {
         )?,
         settings: Arc::new(settings),
         surroundings: surroundings::read(),
+        // Whoever has the log says so.
+        loggers: None,
         reactors: None,
     })
 }

@@ -1,7 +1,8 @@
-//! `cluster`: info, health.
+//! `cluster`: info, health, log-level.
 
 mod health;
 mod info;
+mod log_level;
 
 use clap::Subcommand;
 use client::Reach;
@@ -18,6 +19,8 @@ pub enum Command {
     Info,
     /// Check that every partition has a leader and all its copies; exit code 10 if not.
     Health(health::Arguments),
+    /// Show or change what brokers log, while they run.
+    LogLevel(log_level::Arguments),
 }
 
 pub(crate) async fn run(
@@ -29,5 +32,6 @@ pub(crate) async fn run(
     match command {
         Command::Info => info::run(reach, global, output).await,
         Command::Health(arguments) => health::run(reach, global, arguments, output).await,
+        Command::LogLevel(arguments) => log_level::run(reach, global, arguments, output).await,
     }
 }

@@ -98,6 +98,7 @@ fn title(resource: &Resource) -> String {
         Resource::Broker(id) => format!("broker {id}"),
         Resource::EveryBroker => "all brokers".to_owned(),
         Resource::Group(name) => format!("group {name}"),
+        Resource::BrokerLogger(id) => format!("log of broker {id}"),
     }
 }
 

@@ -392,6 +392,46 @@ fn the_log_is_told_more_or_less_of_while_the_server_runs() {
     assert_eq!(http(&server, "GET", "/log-level").1, "warn,broker=debug\n");
     assert_eq!(http(&server, "POST", "/log-level?debug").0, 405);
     server.rows(&["topic", "ls"]);
+
+    // The same from the command line, over Kafka's own protocol.
+    let level = |rows: &[serde_json::Value], logger: &str| {
+        let row = rows.iter().find(|row| row["logger"] == logger).unwrap();
+        (row["level"].clone(), row["before"].clone())
+    };
+    let json = |level: &str| serde_json::Value::from(level);
+    let none = serde_json::Value::Null;
+    let shown = server.rows(&["cluster", "log-level"]);
+    assert_eq!(shown[0]["logger"], "root");
+    assert_eq!(level(&shown, "root"), (json("warn"), none.clone()));
+    assert_eq!(level(&shown, "broker"), (json("debug"), none.clone()));
+    assert_eq!(level(&shown, "commitlog"), (json("warn"), none));
+    let checked = server.rows(&["cluster", "log-level", "error", "--dry-run"]);
+    assert_eq!(level(&checked, "root"), (json("error"), json("warn")));
+    let changed = [
+        "cluster",
+        "log-level",
+        "error",
+        "broker::fetch=trace",
+        "--unset",
+        "broker",
+    ];
+    let changed = server.rows(&changed);
+    assert_eq!(level(&changed, "root"), (json("error"), json("warn")));
+    assert_eq!(level(&changed, "broker"), (json("error"), json("debug")));
+    assert_eq!(level(&changed, "broker::fetch").0, json("trace"));
+    assert_eq!(
+        http(&server, "GET", "/log-level").1,
+        "error,broker::fetch=trace\n"
+    );
+    for (wrong, exit) in [
+        (&["cluster", "log-level", "loud"][..], 2),
+        (&["cluster", "log-level", "nobody=debug"], 1),
+        (&["cluster", "log-level", "--unset", "root"], 1),
+        (&["cluster", "log-level", "--broker", "9"], 2),
+    ] {
+        assert_eq!(server.run(wrong).only_failure().0, exit, "{wrong:?}");
+    }
+    server.rows(&["cluster", "log-level", "warn", "broker=debug"]);
     let end = server.terminate();
     let mut told = end.stderr.iter();
     let line = told.find(|line| line.contains("connection closed"));
