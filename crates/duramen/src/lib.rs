@@ -77,7 +77,11 @@ pub fn main() -> ExitCode {
         }
     };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, run(arguments, levels)) {
+    let outcome = local.block_on(&runtime, run(arguments, levels));
+    drop(local);
+    // A resolver that is still asked for a name must not hold up the end.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }

@@ -31,12 +31,18 @@ impl Levels {
     /// # Errors
     /// What is wrong with the text; nothing has changed then.
     pub fn set(&self, text: &str) -> Result<(), String> {
-        let filter = filter(text)?;
+        self.put(|_| text.to_owned())
+    }
+
+    /// Puts in force what is made of the levels in force; nobody else changes them meanwhile.
+    fn put(&self, make: impl FnOnce(&str) -> String) -> Result<(), String> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = make(&said);
+        let filter = filter(&text)?;
         self.filter
             .reload(filter)
             .map_err(|error| error.to_string())?;
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        text.clone_into(&mut said);
+        said.clone_from(&text);
         drop(said);
         tracing::info!(levels = text, "log levels changed");
         Ok(())
@@ -119,10 +125,7 @@ impl Loggers for Levels {
     }
 
     fn change(&self, changes: &[(&str, Option<Level>)]) {
-        // Two changes at once: the later one may go out from what the earlier one replaces. Both
-        // are said in the log.
-        let text = changed(&self.current(), changes);
-        if let Err(error) = self.set(&text) {
+        if let Err(error) = self.put(|said| changed(said, changes)) {
             tracing::error!(%error, "log levels not changed");
         }
     }
