@@ -74,6 +74,11 @@ pub fn explain(what: impl Into<String>, error: ClientError, next: impl Into<Stri
     let what = what.into();
     match &error {
         ClientError::Server { code, message } => {
+            // What was asked for is not what stands in the way.
+            let next = match code {
+                ErrorCode::KafkaStorageError => "duramen explain KAFKA_STORAGE_ERROR".to_owned(),
+                _ => next.into(),
+            };
             let cause = message.clone().filter(|text| !text.is_empty());
             Failure::new(
                 format!("{what}: {} ({})", code.name(), code.code()),

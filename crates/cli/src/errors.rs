@@ -251,8 +251,9 @@ const KNOWN: &[(ErrorCode, &str, &str)] = &[
     ),
     (
         ErrorCode::KafkaStorageError,
-        "the disk under the partition's log failed",
-        "See the broker's log and `duramen cluster health`.",
+        "the broker's disk failed, or has less free room than disk.free.bytes.min",
+        "The broker's own log says which, and `/readyz` does on its operations port. On a full disk, let \
+         records go with `duramen topic alter TOPIC --set retention.ms=1d`; writing resumes by itself.",
     ),
     (
         ErrorCode::SaslAuthenticationFailed,

@@ -105,16 +105,19 @@ fn wrong(what: String, cause: String, next: String) -> Failure {
 
 /// What opening the directory found, in words.
 pub fn recovered(report: &RecoveryReport) -> String {
+    let partitions = counted(report.partitions as u64, "partition", "partitions");
     if report.created {
         "new".to_owned()
     } else if report.clean {
-        format!("{} partitions, clean stop", report.partitions)
+        format!("{partitions}, clean stop")
     } else {
-        format!(
-            "{} partitions, recovered {} batches from the log",
-            report.partitions, report.batches
-        )
+        let batches = counted(report.batches, "batch", "batches");
+        format!("{partitions}, recovered {batches} from the log")
     }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Says once, in one line, how this node writes and what it found; and warns of a disk or a recovery

@@ -5,12 +5,14 @@
 //! typed, and are named again in what is shown, so pages are read beside each other and beside a broker
 //! of the machine's own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -31,8 +33,12 @@ const READY: &str = "Transitioning from RECOVERY to RUNNING";
 /// Ports that pages name.
 const PORTS: [u16; 5] = [9092, 8080, 9093, 9192, 8180];
 
-/// Where they lead to meanwhile: as many digits, so that tables keep their shape.
-const FREE_PORTS: std::ops::Range<u16> = 2000..8000;
+/// Where they lead to meanwhile: as many digits, so that tables keep their shape, and no number that
+/// is likely to be shown for another reason.
+const FREE_PORTS: std::ops::Range<u16> = 6100..8000;
+
+/// Ports that readers of this process have.
+static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// What came of a page.
 pub struct Reading {
@@ -392,6 +398,10 @@ impl Drop for Reader {
             .stderr(Stdio::null())
             .status();
         let _ = self.shell.wait();
+        let mut taken = TAKEN.lock().unwrap();
+        for (_, free) in &self.ports {
+            taken.remove(free);
+        }
     }
 }
 
@@ -428,15 +438,16 @@ fn with_numbers(text: &str, swaps: &[(u16, u16)]) -> String {
 
 /// A free port for each that pages name.
 fn free_ports() -> Vec<(u16, u16)> {
-    let mut held = Vec::new();
-    while held.len() < PORTS.len() {
-        let port = fastrand::u16(FREE_PORTS);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push((port, listener));
+    let mut taken = TAKEN.lock().unwrap();
+    let mut free = || {
+        loop {
+            let port = fastrand::u16(FREE_PORTS);
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() && taken.insert(port) {
+                return port;
+            }
         }
-    }
-    let free = held.iter().map(|(port, _)| *port);
-    PORTS.into_iter().zip(free).collect()
+    };
+    PORTS.into_iter().map(|named| (named, free())).collect()
 }
 
 /// The program as it was built, on the ports of this reader.

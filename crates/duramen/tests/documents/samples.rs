@@ -130,6 +130,7 @@ fn an_ellipsis_stands_for_what_varies_and_for_nothing_else() {
         ("…b…", "abc"),
         ("a…", "a"),
         ("a  …  b", "a  x y  b   "),
+        ("5    …   b", "5    947 ms  b"),
     ] {
         assert!(line_matches(shown, said), "{shown} {said}");
     }

@@ -1,7 +1,7 @@
 //! Whether what a page shows is what a program said.
 //!
-//! Lines are equal, without spaces at their ends. `…` in a line stands for any text; a line that is only
-//! `…` for any number of lines.
+//! Lines are equal, without spaces at their ends. `…` in a line stands for any text with the spaces around
+//! it; a line that is only `…` for any number of lines.
 
 /// Stands for what differs from run to run.
 pub const ANY: &str = "…";
@@ -34,18 +34,19 @@ pub fn matches_first(shown: &[String], said: &[String]) -> Option<usize> {
     (0..=said.len()).find(|count| matches(shown, &said[..*count]))
 }
 
-/// Whether one line is the other.
+/// Whether one line is the other. Spaces beside a `…` are part of it: columns are as wide as what is in
+/// them.
 pub fn line_matches(shown: &str, said: &str) -> bool {
     let said = said.trim_end();
-    let mut parts = shown.split(ANY);
-    let Some(mut rest) = said.strip_prefix(parts.next().unwrap_or_default()) else {
+    let Some((first, after)) = shown.split_once(ANY) else {
+        return shown == said;
+    };
+    let Some(mut rest) = said.strip_prefix(first.trim_end()) else {
         return false;
     };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
+    let mut parts: Vec<&str> = after.split(ANY).map(str::trim).collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
             None => return false,
