@@ -21,6 +21,7 @@ mod durable;
 mod flights;
 mod flow;
 mod kcat;
+mod lag;
 mod libraries;
 mod program;
 mod prometheus;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::broker::{Broker, Target};
 use crate::program::{Failure, Outcome};
 use crate::{
-    connect, dissect, durable, flights, flow, kcat, libraries, prometheus, restart, tools,
+    connect, dissect, durable, flights, flow, kcat, lag, libraries, prometheus, restart, tools,
 };
 
 const HELP: &str = "\
@@ -226,6 +226,7 @@ fn suites() -> Vec<Suite> {
         flow::suite(),
         connect::suite(),
         prometheus::suite(),
+        lag::suite(),
     ]);
     suites
 }
