@@ -89,6 +89,11 @@ impl Broker {
         self.http
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// A folder for the story's own files, gone with the broker.
     pub fn scratch(&self) -> &Path {
         self.dir.path()
@@ -146,6 +151,15 @@ impl Broker {
         }
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         Some(format!("the broker has ended: {}", tail(&log, 12)))
+    }
+
+    /// What it cost since its last start, for a line of figures.
+    pub fn costs(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.map_or("unknown", str::trim);
+        format!("; resident at most {peak} since the last start")
     }
 
     fn alive(&mut self) -> bool {

@@ -23,10 +23,12 @@ mod flow;
 mod kcat;
 mod lag;
 mod libraries;
+mod measure;
 mod program;
 mod prometheus;
 mod restart;
 mod run;
+mod table;
 mod tools;
 
 pub use run::main;

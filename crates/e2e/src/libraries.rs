@@ -81,6 +81,12 @@ pub fn ecosystem(class: &str) -> Outcome<Command> {
     class_in("ecosystem", &options, class)
 }
 
+/// The program that measures groups; it asks the system what the broker of this process id costs.
+pub fn java_measure(pid: u32) -> Outcome<Command> {
+    let pid = format!("-Dbroker.pid={pid}");
+    class_in("ecosystem", &[&pid], "Measure")
+}
+
 fn class_in(folder: &str, options: &[&str], class: &str) -> Outcome<Command> {
     let at = home().join(folder);
     let mut path = OsString::from(present(at.join("classes"))?);

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::broker::{Broker, Target};
 use crate::program::{Failure, Outcome};
 use crate::{
-    connect, dissect, durable, flights, flow, kcat, lag, libraries, prometheus, restart, tools,
+    connect, dissect, durable, flights, flow, kcat, lag, libraries, measure, prometheus, restart,
+    table, tools,
 };
 
 const HELP: &str = "\
@@ -22,6 +23,9 @@ Foreign clients against the built binary.
     --kafka           Apache Kafka instead, through the script that $E2E_KAFKA names
     --broker ADDR     a broker that runs already; stories that kill it fail
     --allow-missing   a story whose tool is not installed is not a failure
+    --golden-from ADDR  record what Kafka's tools print against the unused Apache Kafka there
+    --peer ADDR       a broker that is measured beside ours (story measure, told only by name)
+    --write-pages     write docs/tools.md anew
     --list            print the stories and end
 
 A STORY is a client (kcat), a story (codecs) or both (kcat/codecs); without one, all are told.
@@ -39,6 +43,8 @@ pub struct Suite {
 pub struct Stage {
     target: Target,
     shared: Option<Broker>,
+    records: bool,
+    peer: Option<String>,
 }
 
 impl Stage {
@@ -60,6 +66,16 @@ impl Stage {
     /// A broker of the suite's own, to kill or to listen in on.
     pub fn fresh(&self) -> Outcome<Broker> {
         self.target.start()
+    }
+
+    /// The broker to measure beside ours.
+    pub fn peer(&self) -> Option<&String> {
+        self.peer.as_ref()
+    }
+
+    /// Whether what is seen becomes what is wanted.
+    pub fn records(&self) -> bool {
+        self.records
     }
 
     /// The binary under test, if it is ours.
@@ -119,6 +135,7 @@ impl Teller {
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let mut target = Target::Duramen(PathBuf::from("target/release/duramen"));
     let (mut allow_missing, mut list, mut names) = (false, false, Vec::new());
+    let (mut records, mut peer) = (false, None);
     let mut given = arguments.into_iter();
     while let Some(word) = given.next() {
         match word.as_str() {
@@ -128,6 +145,17 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
                 Some(script) => target = Target::Kafka(script.into()),
                 None => return usage("--kafka needs E2E_KAFKA: the script that starts it"),
             },
+            "--golden-from" => {
+                target = Target::Address(given.next().unwrap_or_default());
+                records = true;
+                names.push("kafka-tools".to_owned());
+            }
+            "--peer" => peer = given.next(),
+            "--write-pages" => {
+                target = Target::Address(String::new());
+                records = true;
+                names.push("kafka-tools/page".to_owned());
+            }
             "--allow-missing" => allow_missing = true,
             "--list" => list = true,
             "--help" | "-h" => {
@@ -159,7 +187,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
                         || name == story
                         || *name == format!("{}/{story}", suite.client)
                 };
-                names.is_empty() || names.iter().any(named)
+                // Figures are told by hand.
+                names.is_empty() && suite.client != "measure" || names.iter().any(named)
             })
             .collect();
         if !stories.is_empty() {
@@ -188,6 +217,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let mut stage = Stage {
         target,
         shared: None,
+        records,
+        peer,
     };
     if let Err(failure) = libraries::build() {
         say(&format!("crates/e2e/install build: {failure}"));
@@ -227,6 +258,8 @@ fn suites() -> Vec<Suite> {
         connect::suite(),
         prometheus::suite(),
         lag::suite(),
+        table::suite(),
+        measure::suite(),
     ]);
     suites
 }
