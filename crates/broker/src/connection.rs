@@ -10,6 +10,9 @@
 //! - It does not read while it has unhandled frames, too much unanswered or unsent, no byte
 //!   permit, or, once it has sent records, while the log has no room. TCP then holds the client
 //!   back; nothing is dropped.
+//! - A client that is held back by a quota has its answers at once; then it is not read for so long
+//!   (W9). What was read before is handled, and a frame that was cut is read to its end: so a
+//!   connection that rests holds no more memory than one that is silent.
 //! - A frame that takes too long and a connection on which nothing moves are closed by the
 //!   reactor's sweep, through [`Shared`].
 
@@ -18,21 +21,24 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use commitlog::Lsn;
+use metadata::QuotaKey;
 use wire::api::ApiKey;
 use world::net::LocalFuture;
 use world::{Instant, Stream};
 
 use crate::close::CloseReason;
-use crate::dispatch::{Answer, Context, Reply, dispatch};
+use crate::dispatch::{Answer, Context, Dispatched, Reply, dispatch};
 use crate::fetch::{ParkedFetch, Waits};
 use crate::input::Input;
 use crate::limits::READ_BYTES_MAX;
 use crate::outgoing::{Outbox, Outgoing};
 use crate::permits::Charge;
 use crate::produce::StalledProduce;
-use crate::reactor::AdvanceFlag;
+use crate::quotas::{ClientMeters, Throttle};
+use crate::reactor::{AdvanceFlag, Cause, Reactor};
 
 /// What the reactor sees of a connection.
 pub struct Shared {
@@ -82,11 +88,38 @@ impl Shared {
     }
 }
 
+/// A request that is being worked on.
+struct Ticket {
+    key: ApiKey,
+    version: i16,
+    began: Instant,
+    /// What its client is measured by, if at all.
+    meters: Option<Rc<ClientMeters>>,
+    /// The time that its handler took so far; only where it is measured.
+    worked: Duration,
+}
+
+impl Ticket {
+    fn counts_time(&self) -> bool {
+        self.meters
+            .as_ref()
+            .is_some_and(|meters| meters.counts_time())
+    }
+}
+
 /// An answer's place in the order.
 struct Slot {
-    key: ApiKey,
-    began: Instant,
+    ticket: Ticket,
     state: SlotState,
+}
+
+/// Why and until when a connection is not read.
+struct Rest {
+    until: Instant,
+    by: QuotaKey,
+    client_id: Box<str>,
+    /// The quotas it was decided by.
+    generation: u64,
 }
 
 enum SlotState {
@@ -104,7 +137,8 @@ pub struct Connection {
     input: Input,
     slots: VecDeque<Slot>,
     outbox: Outbox,
-    stalled: Option<(ApiKey, Instant, Box<StalledProduce>)>,
+    stalled: Option<(Ticket, Box<StalledProduce>)>,
+    rest: Option<Rest>,
     /// It has sent records: while the log has no room its next request would most likely only wait.
     /// The others read on, for who consumes or asks is not to wait for who writes.
     produces: bool,
@@ -137,6 +171,7 @@ impl Connection {
             slots: VecDeque::new(),
             outbox: Outbox::default(),
             stalled: None,
+            rest: None,
             produces: false,
             ended: false,
             shared,
@@ -148,6 +183,7 @@ impl Connection {
     /// Serves until the connection ends.
     pub async fn serve(mut self: Box<Self>) {
         let reason = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.end_rest();
         let counters = &self.context.reactor.counters;
         counters.closed(&reason);
         counters.left(self.context.session.listener_name());
@@ -185,7 +221,8 @@ impl Connection {
             let mut moved = self.resume()?;
             moved |= self.handle_frames()?;
             if !has_read && self.may_read() {
-                match self.input.poll_read(cx, &mut *self.stream) {
+                let greedy = self.rest.is_none();
+                match self.input.poll_read(cx, &mut *self.stream, greedy) {
                     Poll::Pending => {}
                     Poll::Ready(Err(reason)) => return Err(reason),
                     Poll::Ready(Ok(0)) => {
@@ -229,6 +266,8 @@ impl Connection {
     /// Moves every decided answer at the front into the outbox.
     fn settle(&mut self, cx: &mut TaskContext<'_>) -> Result<(), CloseReason> {
         let advanced = self.advanced.take();
+        let reactor = &*self.context.reactor;
+        let mut held_back = None;
         while let Some(slot) = self.slots.front_mut() {
             let decided = match &mut slot.state {
                 SlotState::Decided(_) => true,
@@ -238,20 +277,24 @@ impl Connection {
                     }
                     true
                 }
-                SlotState::Later(future) => match future.as_mut().poll(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(answer) => {
-                        let Answer { outgoing, after } = answer?;
-                        slot.state = match after {
-                            None => SlotState::Decided(outgoing),
-                            Some(lsn) => {
-                                self.context.reactor.due(lsn, &self.shared);
-                                SlotState::Durable(lsn, outgoing)
-                            }
-                        };
-                        continue;
+                SlotState::Later(future) => {
+                    match measured(reactor, &mut slot.ticket, |_| future.as_mut().poll(cx)) {
+                        Poll::Pending => break,
+                        Poll::Ready(answer) => {
+                            let Answer { outgoing, after } = answer?;
+                            let (outgoing, throttle) = charged(reactor, &slot.ticket, outgoing);
+                            held_back = longer(held_back, throttle, &slot.ticket);
+                            slot.state = match after {
+                                None => SlotState::Decided(outgoing),
+                                Some(lsn) => {
+                                    reactor.due(lsn, &self.shared);
+                                    SlotState::Durable(lsn, outgoing)
+                                }
+                            };
+                            continue;
+                        }
                     }
-                },
+                }
                 SlotState::Fetch(parked) => {
                     let draining = self.context.reactor.is_draining();
                     let deadline = parked.deadline();
@@ -266,16 +309,16 @@ impl Connection {
                     } else {
                         break;
                     };
-                    self.context.reactor.cancel_wake(deadline, &self.shared);
+                    reactor.cancel_wake(deadline, Cause::Poll, &self.shared);
+                    let (outgoing, throttle) = charged(reactor, &slot.ticket, outgoing);
+                    held_back = longer(held_back, throttle, &slot.ticket);
                     slot.state = SlotState::Decided(outgoing);
                     true
                 }
             };
             if decided && let Some(slot) = self.slots.pop_front() {
-                let reactor = &self.context.reactor;
-                reactor
-                    .counters
-                    .answered(slot.key, reactor.now().since(slot.began));
+                let took = reactor.now().since(slot.ticket.began);
+                reactor.counters.answered(slot.ticket.key, took);
                 match slot.state {
                     SlotState::Decided(outgoing) | SlotState::Durable(_, outgoing) => {
                         self.outbox.push(outgoing);
@@ -283,6 +326,9 @@ impl Connection {
                     SlotState::Later(_) | SlotState::Fetch(_) => {}
                 }
             }
+        }
+        if let Some((throttle, meters)) = held_back {
+            self.hold_back(throttle, &meters);
         }
         Ok(())
     }
@@ -305,12 +351,14 @@ impl Connection {
 
     /// Goes on with a produce that met a full staging buffer.
     fn resume(&mut self) -> Result<bool, CloseReason> {
-        let Some((key, began, stalled)) = self.stalled.take() else {
+        let Some((mut ticket, stalled)) = self.stalled.take() else {
             return Ok(false);
         };
-        let reply = stalled.resume(&self.context)?;
+        let reply = measured(&self.context.reactor, &mut ticket, |_| {
+            stalled.resume(&self.context)
+        })?;
         let still = matches!(reply, Reply::Stalled(_));
-        self.place(key, began, reply);
+        self.place(ticket, reply);
         Ok(!still)
     }
 
@@ -325,10 +373,25 @@ impl Connection {
             };
             moved = true;
             let began = self.context.reactor.now();
-            let (key, reply) = dispatch(&self.context, frame)?;
+            let Dispatched {
+                key,
+                version,
+                meters,
+                reply,
+            } = dispatch(&self.context, frame)?;
             self.context.reactor.counters.requested(key);
             self.produces |= key == ApiKey::Produce;
-            self.place(key, began, reply);
+            let mut ticket = Ticket {
+                key,
+                version,
+                began,
+                meters,
+                worked: Duration::ZERO,
+            };
+            if ticket.counts_time() {
+                ticket.worked = self.context.reactor.now().since(began);
+            }
+            self.place(ticket, reply);
         }
         Ok(moved)
     }
@@ -363,7 +426,7 @@ impl Connection {
         {
             self.context
                 .reactor
-                .cancel_wake(parked.deadline(), &self.shared);
+                .cancel_wake(parked.deadline(), Cause::Poll, &self.shared);
             parked.hurry(self.context.reactor.now());
             self.shared.wake();
         }
@@ -371,26 +434,36 @@ impl Connection {
     }
 
     /// Puts a reply into the order.
-    fn place(&mut self, key: ApiKey, began: Instant, reply: Reply) {
-        let reactor = &self.context.reactor;
+    fn place(&mut self, ticket: Ticket, reply: Reply) {
+        let reactor = self.context.reactor.clone();
         let state = match reply {
-            Reply::Never => {
-                reactor.counters.answered(key, reactor.now().since(began));
+            Reply::Never(throttle) => {
+                let took = reactor.now().since(ticket.began);
+                reactor.counters.answered(ticket.key, took);
+                // rule W9: the time it took is not counted, what it brought is
+                if let Some(meters) = &ticket.meters {
+                    self.hold_back(throttle, meters);
+                }
                 return;
             }
             Reply::Stalled(stalled) => {
-                self.stalled = Some((key, began, stalled));
+                self.stalled = Some((ticket, stalled));
                 reactor.wait_for_room(&self.shared);
                 return;
             }
-            // Nothing is ahead: no slot needed.
-            Reply::Now(outgoing) if self.slots.is_empty() => {
-                reactor.counters.answered(key, reactor.now().since(began));
-                self.outbox.push(outgoing);
-                return;
+            Reply::Now(outgoing) => {
+                let outgoing = self.charge(&ticket, outgoing);
+                // Nothing is ahead: no slot needed.
+                if self.slots.is_empty() {
+                    let took = reactor.now().since(ticket.began);
+                    reactor.counters.answered(ticket.key, took);
+                    self.outbox.push(outgoing);
+                    return;
+                }
+                SlotState::Decided(outgoing)
             }
-            Reply::Now(outgoing) => SlotState::Decided(outgoing),
             Reply::WhenDurable(lsn, outgoing) => {
+                let outgoing = self.charge(&ticket, outgoing);
                 // Durable already for the `os` policy and for repeats: no need to be woken.
                 if !matches!(reactor.is_durable(&self.context.node, lsn), Ok(true)) {
                     reactor.due(lsn, &self.shared);
@@ -399,12 +472,77 @@ impl Connection {
             }
             Reply::Later(future) => SlotState::Later(future),
             Reply::Fetch(parked) => {
-                reactor.wake_at(parked.deadline(), &self.shared);
+                reactor.wake_at(parked.deadline(), Cause::Poll, &self.shared);
                 parked.park(&self.advanced, &mut self.waits);
                 SlotState::Fetch(parked)
             }
         };
-        self.slots.push_back(Slot { key, began, state });
+        self.slots.push_back(Slot { ticket, state });
+    }
+
+    /// Settles what a decided answer costs its client.
+    fn charge(&mut self, ticket: &Ticket, outgoing: Outgoing) -> Outgoing {
+        let Some(meters) = &ticket.meters else {
+            return outgoing;
+        };
+        let (outgoing, throttle) = charged(&self.context.reactor, ticket, outgoing);
+        self.hold_back(throttle, meters);
+        outgoing
+    }
+
+    /// Reads no more for so long.
+    fn hold_back(&mut self, throttle: Throttle, meters: &ClientMeters) {
+        let Some(by) = throttle.by else { return };
+        let reactor = self.context.reactor.clone();
+        reactor.counters.throttled(throttle);
+        let until = reactor.now().after(throttle.wait());
+        if self.rest.as_ref().is_some_and(|rest| rest.until >= until) {
+            return;
+        }
+        self.end_rest();
+        reactor.rest_until(until, &self.shared);
+        self.rest = Some(Rest {
+            until,
+            by,
+            client_id: meters.client_id().into(),
+            generation: self.context.node.quotas.generation(),
+        });
+    }
+
+    fn end_rest(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            self.context.reactor.end_rest(rest.until, &self.shared);
+        }
+    }
+
+    /// Whether it is still held back. After a change of the quotas it is as long as the new ones
+    /// say, but no longer than it was told.
+    fn is_resting(&mut self) -> bool {
+        let Some(rest) = &self.rest else {
+            return false;
+        };
+        let now = self.context.reactor.now();
+        let generation = self.context.node.quotas.generation();
+        let mut until = rest.until;
+        if rest.generation != generation {
+            let meters = self.context.meters(&rest.client_id);
+            let owed = meters.map_or(Throttle::NONE, |meters| meters.owed(rest.by, now));
+            until = until.min(now.after(owed.wait()));
+        }
+        if now >= until {
+            self.end_rest();
+            return false;
+        }
+        if let Some(rest) = &mut self.rest {
+            rest.generation = generation;
+            if until < rest.until {
+                let reactor = &self.context.reactor;
+                reactor.end_rest(rest.until, &self.shared);
+                reactor.rest_until(until, &self.shared);
+                rest.until = until;
+            }
+        }
+        true
     }
 
     fn may_read(&mut self) -> bool {
@@ -419,6 +557,11 @@ impl Connection {
         {
             return false;
         }
+        // What was begun is read to its end, or it would be held as long as the rest lasts.
+        if self.is_resting() && self.input.cut_bytes() == 0 {
+            return false;
+        }
+        let reactor = &self.context.reactor;
         if self.produces && reactor.has_no_room() {
             reactor.wait_for_room(&self.shared);
             return false;
@@ -459,5 +602,55 @@ impl Connection {
                 .cut_frame
                 .set(Some((self.context.reactor.now(), received)));
         }
+    }
+}
+
+/// Does a stretch of a request's work, and notes how long it took where that is measured.
+fn measured<T>(reactor: &Reactor, ticket: &mut Ticket, work: impl FnOnce(&Reactor) -> T) -> T {
+    if !ticket.counts_time() {
+        return work(reactor);
+    }
+    let began = reactor.now();
+    let done = work(reactor);
+    ticket.worked += reactor.now().since(began);
+    done
+}
+
+/// The answer with the time its client is held back, and that time. The time a request took is
+/// known here only; a fetch has counted its own, because its records stay back with it.
+fn charged(reactor: &Reactor, ticket: &Ticket, outgoing: Outgoing) -> (Outgoing, Throttle) {
+    let mut throttle = outgoing.throttle;
+    if let Some(meters) = &ticket.meters
+        && ticket.key != ApiKey::Fetch
+        && meters.counts_time()
+    {
+        throttle = throttle.max(meters.worked(ticket.worked, reactor.now()));
+    }
+    if throttle.is_none() {
+        return (outgoing, throttle);
+    }
+    let Outgoing { head, inserts, .. } = outgoing;
+    // rule W9
+    let head = wire::throttle::set(ticket.key.api(), ticket.version, head, throttle.ms);
+    let outgoing = Outgoing {
+        head,
+        inserts,
+        throttle,
+    };
+    (outgoing, throttle)
+}
+
+/// The longer of what holds a connection back, and whom it is for.
+fn longer(
+    before: Option<(Throttle, Rc<ClientMeters>)>,
+    throttle: Throttle,
+    ticket: &Ticket,
+) -> Option<(Throttle, Rc<ClientMeters>)> {
+    match (&ticket.meters, before) {
+        (Some(meters), None) if !throttle.is_none() => Some((throttle, meters.clone())),
+        (Some(meters), Some((known, _))) if throttle.ms > known.ms => {
+            Some((throttle, meters.clone()))
+        }
+        (_, before) => before,
     }
 }

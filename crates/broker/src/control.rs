@@ -16,6 +16,7 @@ use wire::ErrorCode;
 use crate::bell::Bell;
 use crate::node::ImageCell;
 use crate::partitions::Partitions;
+use crate::quotas::Quotas;
 
 /// Proposes commands. Cheap to clone, usable from every reactor.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub struct Cluster {
     state: Mutex<Image>,
     image: Arc<ImageCell>,
     partitions: Arc<Partitions>,
+    quotas: Arc<Quotas>,
     /// Whether hosted partitions follow each command; not while old commands are replayed.
     following: AtomicBool,
     /// Whether a follow failed and has to be made up for.
@@ -77,11 +79,16 @@ impl StateMachine for Machine {
 
 impl Cluster {
     /// An empty cluster.
-    pub fn new(image: Arc<ImageCell>, partitions: Arc<Partitions>) -> Arc<Cluster> {
+    pub fn new(
+        image: Arc<ImageCell>,
+        partitions: Arc<Partitions>,
+        quotas: Arc<Quotas>,
+    ) -> Arc<Cluster> {
         Arc::new(Cluster {
             state: Mutex::default(),
             image,
             partitions,
+            quotas,
             following: AtomicBool::new(false),
             behind: AtomicBool::new(false),
             deleted: Mutex::default(),
@@ -112,6 +119,9 @@ impl Cluster {
         }
         let image = Arc::new(state.clone());
         self.image.store(image.clone());
+        if !delta.quotas.is_empty() {
+            self.quotas.follow(&image);
+        }
         if !delta.is_empty()
             && let Err(error) = self.partitions.follow_delta(&image, &delta)
         {
@@ -128,6 +138,7 @@ impl Cluster {
             return;
         }
         self.image.store(Arc::new(state.clone()));
+        self.quotas.follow(&state);
         drop(state);
         self.behind.store(true, Ordering::Release);
         self.catch_up();
@@ -147,6 +158,7 @@ impl Cluster {
     pub fn start_following(&self) -> Result<(), LogError> {
         let state = self.state();
         self.image.store(Arc::new(state.clone()));
+        self.quotas.follow(&state);
         self.partitions.follow_image(&state)?;
         // Replayed deletions are forgotten once more, for the last run may have ended before it
         // did; but the offsets of a topic that was made anew since are its own.

@@ -11,17 +11,23 @@ use wire::messages::text;
 use crate::create_topics::place_on;
 use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::mentions::Mentions;
+use crate::quotas::Mutations;
+
+/// The first version whose clients know that they may have to come back.
+const STRICT_VERSION: i16 = 3;
 
 /// Grows the topics one after the other; each has its own answer (rule M10).
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
+        let strict = request.version() >= STRICT_VERSION;
+        let mut mutations = Mutations::new(request.meters.clone(), strict);
         let mut mentions = Mentions::of(asked.topics.iter().map(|topic| topic.name.as_str()));
         let mut results = Vec::with_capacity(asked.topics.len());
         for topic in &asked.topics {
             let outcome = match mentions.take(topic.name.as_str()) {
-                Some(Ok(())) => grow(&context, topic, asked.validate_only).await,
+                Some(Ok(())) => grow(&context, topic, asked.validate_only, &mut mutations).await,
                 Some(Err(refusal)) => Err(refusal),
                 None => continue,
             };
@@ -35,10 +41,11 @@ pub fn handle(context: &Context, request: Request) -> Handled {
             }
             results.push(result);
         }
-        request.answer(&Response {
+        let outgoing = request.answer(&Response {
             results,
             ..Response::default()
-        })
+        })?;
+        Ok(outgoing.throttled(mutations.throttle(context.reactor.now())))
     }))
 }
 
@@ -46,6 +53,7 @@ async fn grow(
     context: &Context,
     topic: &CreatePartitionsTopic,
     validate_only: bool,
+    mutations: &mut Mutations,
 ) -> Result<(), Refusal> {
     let image = context.node.image();
     let Some(known) = image.topic(topic.name.as_str()).cloned() else {
@@ -105,8 +113,12 @@ async fn grow(
         count: topic.count,
         placements,
     };
+    if validate_only || mutations.are_measured() {
+        dry_run(&image, command.clone()).accepted()?;
+    }
+    mutations.take(fresh, context.reactor.now())?;
     if validate_only {
-        return dry_run(&image, command).accepted().map(drop);
+        return Ok(());
     }
     context.node.propose(command).await.map(drop)
 }

@@ -16,9 +16,13 @@ use crate::config_view::{shown_value, topic_layers};
 use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::mentions::Mentions;
 use crate::node::create_topic;
+use crate::quotas::Mutations;
 
 /// `-1` asks for the broker's default (rule M9).
 const DEFAULT: i32 = -1;
+
+/// The first version whose clients know that they may have to come back.
+const STRICT_VERSION: i16 = 6;
 
 /// Kafka's own log of metadata; tools take a topic of this name for it.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -28,22 +32,26 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
+        let strict = request.version() >= STRICT_VERSION;
+        let mut mutations = Mutations::new(request.meters.clone(), strict);
         let mut mentions = Mentions::of(asked.topics.iter().map(|topic| topic.name.as_str()));
         let mut results = Vec::with_capacity(asked.topics.len());
         for topic in &asked.topics {
             let name = topic.name.as_str();
             match mentions.take(name) {
                 Some(Ok(())) => {
-                    results.push(create_one(&context, topic, asked.validate_only).await);
+                    let validate_only = asked.validate_only;
+                    results.push(create_one(&context, topic, validate_only, &mut mutations).await);
                 }
                 Some(Err(refusal)) => results.push(refused(name, refusal)),
                 None => {}
             }
         }
-        request.answer(&Response {
+        let outgoing = request.answer(&Response {
             topics: results,
             ..Response::default()
-        })
+        })?;
+        Ok(outgoing.throttled(mutations.throttle(context.reactor.now())))
     }))
 }
 
@@ -51,6 +59,7 @@ async fn create_one(
     context: &Context,
     topic: &CreatableTopic,
     validate_only: bool,
+    mutations: &mut Mutations,
 ) -> CreatableTopicResult {
     let name = topic.name.as_str();
     let command = match plan(context, topic) {
@@ -65,10 +74,20 @@ async fn create_one(
         } => (partitions.clone(), settings.clone()),
         _ => (Vec::new(), Vec::new()),
     };
-    let decided = if validate_only {
-        dry_run(&context.node.image(), command).accepted()
+    let foreseen = if validate_only || mutations.are_measured() {
+        Some(dry_run(&context.node.image(), command.clone()).accepted())
     } else {
-        context.node.propose(command).await
+        None
+    };
+    // What is refused anyway costs nothing; what is only asked for costs as much as on Kafka.
+    let taken = match &foreseen {
+        Some(Err(_)) => Ok(()),
+        _ => mutations.take(placements.len(), context.reactor.now()),
+    };
+    let decided = match (taken, foreseen) {
+        (Err(refusal), _) => Err(refusal),
+        (Ok(()), Some(foreseen)) if validate_only => foreseen,
+        _ => context.node.propose(command).await,
     };
     match decided {
         Err(refusal) => refused(name, refusal),

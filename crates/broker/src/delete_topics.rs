@@ -11,12 +11,18 @@ use wire::messages::delete_topics::{
 use wire::messages::{Text, Uuid};
 
 use crate::dispatch::{Context, Handled, Reply, Request};
+use crate::quotas::Mutations;
+
+/// The first version whose clients know that they may have to come back.
+const STRICT_VERSION: i16 = 5;
 
 /// Deletes the topics one after the other.
 pub fn handle(context: &Context, request: Request) -> Handled {
     let asked: Asked = request.decode()?;
     let context = context.clone();
     Ok(Reply::later(async move {
+        let strict = request.version() >= STRICT_VERSION;
+        let mut mutations = Mutations::new(request.meters.clone(), strict);
         // A list of names up to version 5, names or ids from 6 on.
         let named = asked.topic_names.into_iter().map(|name| DeleteTopicState {
             name: Some(name),
@@ -30,17 +36,18 @@ pub fn handle(context: &Context, request: Request) -> Handled {
         }
         for topic in &wanted {
             let outcome = match counts.remove(&key(topic)) {
-                Some(1) => delete_one(&context, topic, request.version()).await,
+                Some(1) => delete_one(&context, topic, request.version(), &mut mutations).await,
                 Some(_) => Err((topic.name.clone(), topic.topic_id, duplicate(topic))),
                 // Its other occurrence has answered for both.
                 None => continue,
             };
             responses.push(result(outcome));
         }
-        request.answer(&Response {
+        let outgoing = request.answer(&Response {
             responses,
             ..Response::default()
-        })
+        })?;
+        Ok(outgoing.throttled(mutations.throttle(context.reactor.now())))
     }))
 }
 
@@ -52,7 +59,12 @@ fn key(topic: &DeleteTopicState) -> (Option<&str>, TopicId) {
 /// The name and the id of what was deleted, or what is known of what was not, and why.
 type Outcome = Result<(Option<Text>, Uuid), (Option<Text>, Uuid, Refusal)>;
 
-async fn delete_one(context: &Context, topic: &DeleteTopicState, version: i16) -> Outcome {
+async fn delete_one(
+    context: &Context,
+    topic: &DeleteTopicState,
+    version: i16,
+    mutations: &mut Mutations,
+) -> Outcome {
     let as_asked = |refusal| (topic.name.clone(), topic.topic_id, refusal);
     if !context.node.settings.flag("delete.topic.enable") {
         // Before version 3 there was no code for it.
@@ -68,6 +80,13 @@ async fn delete_one(context: &Context, topic: &DeleteTopicState, version: i16) -
     }
     let (name, id) = find(&context.node.image(), topic).map_err(as_asked)?;
     let name = Some(Text::from(name));
+    let image = context.node.image();
+    let partitions = image
+        .topic_by_id(id)
+        .map_or(0, |topic| topic.partitions.len());
+    if let Err(refusal) = mutations.take(partitions, context.reactor.now()) {
+        return Err((name, id.into(), refusal));
+    }
     match context.node.propose(Command::DeleteTopic { id }).await {
         Ok(_) => Ok((name, id.into())),
         Err(refusal) => Err((name, id.into(), refusal)),

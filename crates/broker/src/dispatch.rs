@@ -43,6 +43,7 @@ use crate::fetch::ParkedFetch;
 use crate::node::Node;
 use crate::outgoing::Outgoing;
 use crate::produce::StalledProduce;
+use crate::quotas::{ClientMeters, Throttle};
 use crate::reactor::Reactor;
 use crate::session::Session;
 use crate::{
@@ -68,12 +69,34 @@ pub struct Context {
     pub session: Rc<Session>,
 }
 
+impl Context {
+    /// The meters of a client of this connection, if anything of it is measured. Where nobody has
+    /// a quota this is one atomic load.
+    pub fn meters(&self, client_id: &str) -> Option<Rc<ClientMeters>> {
+        let quotas = &self.node.quotas;
+        if !quotas.has_clients() {
+            return None;
+        }
+        // In this order: meters of an older image are looked up once more, never kept.
+        let generation = quotas.generation();
+        let meters = self.session.meters(generation, client_id, || {
+            let (image, user) = (self.node.image(), self.session.user());
+            quotas.client(&image, generation, user, client_id, self.reactor.now())
+        });
+        (!meters.is_empty()).then_some(meters)
+    }
+}
+
 /// One request: its header, and its body still as bytes.
 pub struct Request {
     /// Key, version, correlation id and client id.
     pub header: RequestHeader,
     /// What follows the header, until it is decoded: a request that waits keeps no bytes alive.
     pub body: Cell<Bytes>,
+    /// Bytes of the whole frame, without its size field.
+    pub bytes: usize,
+    /// What its client is measured by, if at all.
+    pub meters: Option<Rc<ClientMeters>>,
 }
 
 impl Request {
@@ -129,8 +152,8 @@ pub enum Reply {
     Now(Outgoing),
     /// The answer, to leave when the log is durable up to this LSN.
     WhenDurable(Lsn, Outgoing),
-    /// No answer: Produce with acks=0.
-    Never,
+    /// No answer: Produce with acks=0. Its client may be held back all the same.
+    Never(Throttle),
     /// The answer comes; see [`Reply::later`].
     Later(LocalFuture<'static, Result<Answer, CloseReason>>),
     /// A long poll that waits for records.
@@ -223,11 +246,24 @@ pub fn handler(key: ApiKey) -> Handler {
     }
 }
 
+/// A request that was handed to its handler.
+pub struct Dispatched {
+    /// The API.
+    pub key: ApiKey,
+    /// The version, which the answer has.
+    pub version: i16,
+    /// What its client is measured by, if at all.
+    pub meters: Option<Rc<ClientMeters>>,
+    /// What the handler did.
+    pub reply: Reply,
+}
+
 /// From a whole frame to what its handler did.
 ///
 /// A frame is a slice of a read buffer of a megabyte. Produce is done with it when it returns;
 /// every other request may wait, for records or for a rebalance, so it gets a copy of its own.
-pub fn dispatch(context: &Context, frame: Bytes) -> Result<(ApiKey, Reply), CloseReason> {
+pub fn dispatch(context: &Context, frame: Bytes) -> Result<Dispatched, CloseReason> {
+    let bytes = frame.len();
     let produces = frame.starts_with(&ApiKey::Produce.code().to_be_bytes());
     let frame = if produces {
         frame
@@ -242,18 +278,29 @@ pub fn dispatch(context: &Context, frame: Bytes) -> Result<(ApiKey, Reply), Clos
                 // A slice would keep the whole frame alive as long as the request waits.
                 header.client_id = header.client_id.map(|id| text(id.as_str()));
             }
-            let reply = handler(key)(
-                context,
-                Request {
-                    header,
-                    body: Cell::new(body),
-                },
-            )?;
-            Ok((key, reply))
+            let client_id = header.client_id.as_ref().map_or("", |id| id.as_str());
+            let meters = context.meters(client_id);
+            let version = header.version;
+            let request = Request {
+                header,
+                body: Cell::new(body),
+                bytes,
+                meters: meters.clone(),
+            };
+            let reply = handler(key)(context, request)?;
+            Ok(Dispatched {
+                key,
+                version,
+                meters,
+                reply,
+            })
         }
         // rule W1
-        Incoming::ApiVersionsFallback { correlation_id } => {
-            Ok((ApiKey::ApiVersions, api_versions::fallback(correlation_id)))
-        }
+        Incoming::ApiVersionsFallback { correlation_id } => Ok(Dispatched {
+            key: ApiKey::ApiVersions,
+            version: 0,
+            meters: None,
+            reply: api_versions::fallback(correlation_id),
+        }),
     }
 }

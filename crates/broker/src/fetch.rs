@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use commitlog::{AdvanceWaiter, PartitionKey, ReadBound, ReadError};
-use metadata::Image;
+use metadata::{Image, QuotaKey};
 use wire::ErrorCode;
 use wire::ids::{LeaderEpoch, Offset, TopicId};
 use wire::messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic, Request as Asked};
@@ -20,10 +20,11 @@ use world::disk::FileSlice;
 
 use crate::close::CloseReason;
 use crate::dispatch::{Context, Handled, Reply, Request};
-use crate::fetch_answer::{PartAnswer, encode, encode_failed};
+use crate::fetch_answer::{PartAnswer, encode, encode_empty, encode_failed};
 use crate::fetch_sessions::{Claim, Manner, NO_SESSION, Place};
 use crate::limits::{COPY_BYTES_MAX, REQUEST_PARTITIONS_MAX};
 use crate::outgoing::{Insert, Outgoing};
+use crate::quotas::Throttle;
 use crate::reactor::AdvanceFlag;
 use crate::replica::Replica;
 
@@ -91,6 +92,7 @@ struct Found {
 
 /// Answers, or parks.
 pub fn handle(context: &Context, request: Request) -> Handled {
+    let work = Work::begin(context, &request);
     let asked: Asked = request.decode()?;
     let count: usize = asked
         .topics
@@ -109,9 +111,10 @@ pub fn handle(context: &Context, request: Request) -> Handled {
     let plan = Plan::new(context, &request, asked, manner);
     let found = plan.look(context, request.version());
     if found.urgent || found.bytes >= plan.min_bytes || wait.is_zero() || plan.parts.is_empty() {
-        let outgoing = finish(context, &request, &plan, found)?;
+        let outgoing = finish(context, &request, &plan, found, work)?;
         return Ok(Reply::Now(outgoing));
     }
+    work.end(context, &request);
     let deadline = context.reactor.now().after(wait);
     Ok(Reply::Fetch(Box::new(ParkedFetch {
         request,
@@ -160,8 +163,9 @@ impl ParkedFetch {
         flag: &Arc<AdvanceFlag>,
         waits: &mut Waits,
     ) -> Result<Option<Outgoing>, CloseReason> {
+        let work = Work::begin(context, &self.request);
         if let Some(found) = self.enough(context) {
-            return finish(context, &self.request, &self.plan, found).map(Some);
+            return finish(context, &self.request, &self.plan, found, work).map(Some);
         }
         // Whoever moved has forgotten us. Entered anew, then looked at once more.
         let mut missing = false;
@@ -176,6 +180,7 @@ impl ParkedFetch {
         if missing {
             self.park(flag, waits);
         }
+        work.end(context, &self.request);
         Ok(None)
     }
 
@@ -186,8 +191,9 @@ impl ParkedFetch {
 
     /// The answer with whatever there is.
     pub fn finish(&self, context: &Context) -> Result<Outgoing, CloseReason> {
+        let work = Work::begin(context, &self.request);
         let found = self.plan.look(context, self.request.version());
-        finish(context, &self.request, &self.plan, found)
+        finish(context, &self.request, &self.plan, found, work)
     }
 }
 
@@ -273,12 +279,17 @@ impl Plan {
                 parts
             }
         };
+        let meters = request.meters.as_ref();
+        let allowed = meters.map_or(u64::MAX, |meters| meters.fetch_bytes_max());
         let committed = asked.isolation_level == READ_COMMITTED;
         let max_bytes = u64::try_from(asked.max_bytes).unwrap_or(0);
         Plan {
             parts,
             min_bytes: u64::try_from(asked.min_bytes).unwrap_or(0),
-            max_bytes: max_bytes.min(u64::from(context.node.limits.fetch_bytes_max)),
+            max_bytes: max_bytes
+                .min(u64::from(context.node.limits.fetch_bytes_max))
+                // More at once would never be let through.
+                .min(allowed),
             bound: if committed {
                 ReadBound::LastStable
             } else {
@@ -445,7 +456,13 @@ fn finish(
     request: &Request,
     plan: &Plan,
     mut found: Found,
+    work: Work,
 ) -> Result<Outgoing, CloseReason> {
+    let throttle = work.throttle(context, request, found.bytes);
+    if !throttle.is_none() {
+        // rule W9: the session stays as it is, and the same is asked for again
+        return Ok(encode_empty(request, plan.manner.session_id())?.throttled(throttle));
+    }
     let mut inserts = Vec::new();
     for (at, answer) in found.answers.iter_mut().enumerate() {
         let Some(slice) = &answer.slice else { continue };
@@ -467,14 +484,49 @@ fn finish(
         Ok(settled) => settled,
         Err((session_id, refused)) => return encode_failed(request, session_id, refused),
     };
-    encode(
+    let outgoing = encode(
         request,
         plan,
         &found.answers,
         inserts,
         session_id,
         kept.as_deref(),
-    )
+    )?;
+    if let Some(meters) = &request.meters {
+        meters.fetched_around(outgoing.head.len(), context.reactor.now());
+    }
+    Ok(outgoing)
+}
+
+/// One stretch of work on a fetch, for the quota on time; not looked at where nothing is measured.
+struct Work(Option<Instant>);
+
+impl Work {
+    fn begin(context: &Context, request: &Request) -> Work {
+        Work(request.meters.as_ref().map(|_| context.reactor.now()))
+    }
+
+    /// Ends it without an answer.
+    fn end(self, context: &Context, request: &Request) {
+        if let (Some(began), Some(meters)) = (self.0, &request.meters) {
+            let now = context.reactor.now();
+            meters.worked(now.since(began), now);
+        }
+    }
+
+    /// Ends it with so many bytes of records: whether they may leave.
+    fn throttle(self, context: &Context, request: &Request, bytes: u64) -> Throttle {
+        let (Some(began), Some(meters)) = (self.0, &request.meters) else {
+            return Throttle::NONE;
+        };
+        let now = context.reactor.now();
+        let worked = meters.worked(now.since(began), now);
+        if worked.is_none() {
+            return meters.fetched(bytes, now);
+        }
+        // Nothing leaves, so nothing is counted.
+        worked.max(meters.owed(QuotaKey::ConsumerByteRate, now))
+    }
 }
 
 /// The number of the answer's session, and which partitions it tells; all without a list.

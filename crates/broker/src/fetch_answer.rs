@@ -10,6 +10,7 @@ use crate::dispatch::Request;
 use crate::fetch::{Part, Plan};
 use crate::fetch_sessions::{Place, Told};
 use crate::outgoing::{Insert, Outgoing};
+use crate::quotas::Throttle;
 
 /// What is told of one partition.
 pub struct PartAnswer {
@@ -64,6 +65,11 @@ pub fn encode_failed(
     error: ErrorCode,
 ) -> Result<Outgoing, CloseReason> {
     encode_topics(request, error, session_id, &[], Vec::new())
+}
+
+/// The answer to a reader that is held back: nothing but its session.
+pub fn encode_empty(request: &Request, session_id: i32) -> Result<Outgoing, CloseReason> {
+    encode_topics(request, ErrorCode::None, session_id, &[], Vec::new())
 }
 
 /// The answer to `plan`. `inserts` are the records of the partitions that have some, in order;
@@ -156,5 +162,6 @@ fn encode_topics(
     Ok(Outgoing {
         head: encoded.head,
         inserts,
+        throttle: Throttle::NONE,
     })
 }

@@ -79,14 +79,21 @@ impl Input {
         Some(self.whole.split_to(usize::try_from(size).unwrap_or(0)))
     }
 
-    /// One greedy read, then a look for whole frames. Only while drained. `Ok(0)` is the end.
+    /// One read, then a look for whole frames. Only while drained. `Ok(0)` is the end. A greedy read
+    /// takes what there is; else no more than the cut frame needs.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut dyn Stream,
+        greedy: bool,
     ) -> Poll<Result<usize, CloseReason>> {
         self.make_room();
-        match stream.poll_read(cx, &mut self.filling[self.filled..]) {
+        let end = if greedy {
+            self.filling.len()
+        } else {
+            self.filling.len().min(self.announced.max(self.filled + 1))
+        };
+        match stream.poll_read(cx, &mut self.filling[self.filled..end]) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
             Poll::Ready(Ok(read)) => {

@@ -81,6 +81,8 @@ mod outgoing;
 mod partitions;
 mod permits;
 mod produce;
+mod quotas;
+mod rate;
 mod reactor;
 mod record_checks;
 mod replica;
@@ -98,7 +100,9 @@ pub use coordinator::{Counts as GroupCounts, Rebalances};
 pub use fetch_sessions::SessionCounts;
 pub use limits::Limits;
 pub use loggers::{Level, Loggers, ROOT as ROOT_LOGGER};
-pub use metrics::{ApiSnapshot, LATENCY_BUCKETS, PartitionCounts, Snapshot, TopicCounts};
+pub use metrics::{
+    ApiSnapshot, LATENCY_BUCKETS, PartitionCounts, Snapshot, ThrottleCounts, TopicCounts,
+};
 pub use node::Node;
 pub use session::ListenerConfig;
 pub use start::{Broker, BrokerConfig, StartError};

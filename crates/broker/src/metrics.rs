@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use commitlog::{StoreHealth, StoreMetrics};
 use coordinator::{Counts, Rebalances};
+use metadata::QuotaKey;
 use wire::api::{ApiKey, TABLE};
 
 use crate::close::CloseReason;
 use crate::fetch_sessions::SessionCounts;
+use crate::quotas::Throttle;
 
 /// Upper bounds of the latency buckets are 2^n microseconds, n from 0; the last one is open.
 pub const LATENCY_BUCKETS: usize = 26;
@@ -57,6 +59,8 @@ pub struct Counters {
     produce_failed: AtomicU64,
     fetch_failed: AtomicU64,
     stalls: AtomicU64,
+    /// By kind of quota: how often, and how many milliseconds in all.
+    throttles: [[AtomicU64; 2]; QuotaKey::ALL.len()],
     /// Connections by listener: touched when one comes or goes.
     listeners: Mutex<BTreeMap<String, u64>>,
 }
@@ -101,6 +105,7 @@ impl Default for Counters {
             produce_failed: AtomicU64::new(0),
             fetch_failed: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
+            throttles: std::array::from_fn(|_| zeros()),
             listeners: Mutex::default(),
         }
     }
@@ -189,6 +194,20 @@ impl Counters {
     /// A partition of a Fetch request failed.
     pub fn fetch_failed(&self) {
         add(&self.fetch_failed, 1);
+    }
+
+    /// A client is held back.
+    pub fn throttled(&self, throttle: Throttle) {
+        if let Some(at) = QuotaKey::ALL
+            .iter()
+            .position(|key| Some(*key) == throttle.by)
+        {
+            add(&self.throttles[at][0], 1);
+            add(
+                &self.throttles[at][1],
+                u64::try_from(throttle.ms).unwrap_or(0),
+            );
+        }
     }
 
     /// The staging buffer was full.
@@ -309,6 +328,8 @@ pub struct Snapshot {
     pub fetch_failed: u64,
     /// Times the staging buffer was full.
     pub stalls: u64,
+    /// By kind of quota, those that held somebody back.
+    pub throttles: BTreeMap<&'static str, ThrottleCounts>,
     /// Connections now.
     pub connections: u64,
     /// Connections that can be.
@@ -337,6 +358,15 @@ pub struct Snapshot {
     pub partitions: PartitionCounts,
     /// Whether the cluster's metadata is decided here.
     pub is_controller: bool,
+}
+
+/// What a kind of quota did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThrottleCounts {
+    /// How often a client was held back.
+    pub throttles: u64,
+    /// How long in all, milliseconds.
+    pub wait_ms: u64,
 }
 
 /// Partitions by how they fare.
@@ -379,6 +409,13 @@ impl Snapshot {
             closed_in_all += count;
             if count > 0 {
                 *self.connections_closed.entry(label).or_default() += count;
+            }
+        }
+        for (key, [throttles, wait_ms]) in QuotaKey::ALL.iter().zip(&counters.throttles) {
+            if read(throttles) > 0 {
+                let counts = self.throttles.entry(key.name()).or_default();
+                counts.throttles += read(throttles);
+                counts.wait_ms += read(wait_ms);
             }
         }
         let opened = read(&counters.connections_opened);

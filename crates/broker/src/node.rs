@@ -24,6 +24,7 @@ use crate::loggers::Loggers;
 use crate::metrics::{Counters, PartitionCounts, Snapshot};
 use crate::partitions::Partitions;
 use crate::permits::Permits;
+use crate::quotas::Quotas;
 use crate::reactor::Doorstep;
 
 /// Listener name under which a broker's address for clients stands in the metadata when it was
@@ -56,6 +57,8 @@ pub struct Node {
     pub fetch_sessions: FetchSessions,
     /// The budget of request bytes.
     pub permits: Arc<Permits>,
+    /// Client quotas.
+    pub quotas: Arc<Quotas>,
     /// What each reactor counts.
     pub counters: Vec<Arc<Counters>>,
     /// How each reactor is woken.
@@ -114,6 +117,8 @@ pub struct NodeParts {
     pub control: Control,
     /// See [`Node`].
     pub loggers: Option<Arc<dyn Loggers>>,
+    /// See [`Node`].
+    pub quotas: Arc<Quotas>,
     /// How many reactors serve connections.
     pub reactors: usize,
 }
@@ -127,6 +132,7 @@ impl Node {
             .collect();
         for doorstep in &doorsteps {
             permits.ring_when_freed(doorstep.bell.clone());
+            parts.quotas.ring_when_changed(doorstep.bell.clone());
             parts.store.listen_durable(doorstep.clone());
         }
         Arc::new(Node {
@@ -137,6 +143,7 @@ impl Node {
                 .collect(),
             doorsteps,
             permits,
+            quotas: parts.quotas,
             world: parts.world,
             id: parts.id,
             limits: parts.limits,

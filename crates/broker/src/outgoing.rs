@@ -14,6 +14,7 @@ use world::disk::FileSlice;
 
 use crate::close::CloseReason;
 use crate::limits::WRITE_SLICES_MAX;
+use crate::quotas::Throttle;
 
 /// One encoded answer: head bytes, and records to be sent between them.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Outgoing {
     pub head: Bytes,
     /// What is sent within, and the position in `head` before which it is, in order.
     pub inserts: Vec<(u32, Insert)>,
+    /// How long its client is held back; the connection writes it into the head.
+    pub throttle: Throttle,
 }
 
 /// Records within an answer.
@@ -39,7 +42,13 @@ impl Outgoing {
         Outgoing {
             head,
             inserts: Vec::new(),
+            throttle: Throttle::NONE,
         }
+    }
+
+    /// The same answer to a client that is held back.
+    pub fn throttled(self, throttle: Throttle) -> Outgoing {
+        Outgoing { throttle, ..self }
     }
 }
 

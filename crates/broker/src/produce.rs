@@ -28,6 +28,7 @@ use crate::dispatch::{Context, Handled, Reply, Request};
 use crate::limits::REQUEST_PARTITIONS_MAX;
 use crate::metadata_api::is_internal;
 use crate::outgoing::Outgoing;
+use crate::quotas::Throttle;
 use crate::record_checks::{self, check_records};
 use crate::replica::Replica;
 
@@ -146,7 +147,7 @@ impl StalledProduce {
         if appended {
             context.reactor.note_append();
         }
-        self.finish()
+        self.finish(context)
     }
 
     fn append(&mut self, context: &Context, part: &Part, now_ms: i64) -> Result<Appended, Attempt> {
@@ -300,16 +301,24 @@ impl StalledProduce {
         }
     }
 
-    fn finish(self: Box<Self>) -> Handled {
+    fn finish(self: Box<Self>, context: &Context) -> Handled {
+        // rule W9: what was refused was sent all the same
+        let throttle = self
+            .request
+            .meters
+            .as_ref()
+            .map_or(Throttle::NONE, |meters| {
+                meters.produced(self.request.bytes, context.reactor.now())
+            });
         if self.acks == 0 {
             // rule P6: closing is the only way to say that something went wrong.
             return if self.failed {
                 Err(CloseReason::UnacknowledgedFailed)
             } else {
-                Ok(Reply::Never)
+                Ok(Reply::Never(throttle))
             };
         }
-        let outgoing: Outgoing = self.request.answer(&self.response)?;
+        let outgoing: Outgoing = self.request.answer(&self.response)?.throttled(throttle);
         Ok(if self.lsn == Lsn::ZERO {
             Reply::Now(outgoing)
         } else {

@@ -74,6 +74,15 @@ impl commitlog::AdvanceWaiter for AdvanceFlag {
     }
 }
 
+/// What a connection is woken for; each cause has its own deadline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// A long poll's time is over.
+    Poll,
+    /// It was held back long enough.
+    Rest,
+}
+
 /// One reactor. Lives on its thread.
 pub struct Reactor {
     /// Which one.
@@ -88,8 +97,12 @@ pub struct Reactor {
     connections: RefCell<BTreeMap<u64, Rc<Shared>>>,
     /// Answers that wait for the log, by LSN.
     due: RefCell<VecDeque<(Lsn, Rc<Shared>)>>,
-    /// Long polls, by their ends.
-    deadlines: RefCell<BTreeMap<(Instant, u64), Rc<Shared>>>,
+    /// Long polls and rests, by their ends.
+    deadlines: RefCell<BTreeMap<(Instant, u64, Cause), Rc<Shared>>>,
+    /// Connections that are held back.
+    resting: RefCell<BTreeMap<u64, Rc<Shared>>>,
+    /// The quotas that those were last told of.
+    quotas_known: Cell<u64>,
     without_room: RefCell<Vec<Rc<Shared>>>,
     without_permits: RefCell<Vec<Rc<Shared>>>,
     no_room: Cell<bool>,
@@ -116,6 +129,8 @@ impl Reactor {
             connections: RefCell::default(),
             due: RefCell::default(),
             deadlines: RefCell::default(),
+            resting: RefCell::default(),
+            quotas_known: Cell::new(0),
             without_room: RefCell::default(),
             without_permits: RefCell::default(),
             no_room: Cell::new(false),
@@ -199,12 +214,12 @@ impl Reactor {
     }
 
     /// Wakes the connection at `deadline`.
-    pub fn wake_at(&self, deadline: Instant, shared: &Rc<Shared>) {
+    pub fn wake_at(&self, deadline: Instant, cause: Cause, shared: &Rc<Shared>) {
         let mut deadlines = self.deadlines.borrow_mut();
         let sooner = deadlines
             .first_key_value()
-            .is_none_or(|((first, _), _)| deadline < *first);
-        deadlines.insert((deadline, shared.id), shared.clone());
+            .is_none_or(|((first, ..), _)| deadline < *first);
+        deadlines.insert((deadline, shared.id, cause), shared.clone());
         drop(deadlines);
         if sooner {
             self.wake_pump();
@@ -212,8 +227,22 @@ impl Reactor {
     }
 
     /// Forgets a wake-up that is not needed any more.
-    pub fn cancel_wake(&self, deadline: Instant, shared: &Shared) {
-        self.deadlines.borrow_mut().remove(&(deadline, shared.id));
+    pub fn cancel_wake(&self, deadline: Instant, cause: Cause, shared: &Shared) {
+        self.deadlines
+            .borrow_mut()
+            .remove(&(deadline, shared.id, cause));
+    }
+
+    /// Notes that a connection is held back: it is woken at that time, and when quotas change.
+    pub fn rest_until(&self, until: Instant, shared: &Rc<Shared>) {
+        self.resting.borrow_mut().insert(shared.id, shared.clone());
+        self.wake_at(until, Cause::Rest, shared);
+    }
+
+    /// Notes that a connection that was held back until then is so no longer.
+    pub fn end_rest(&self, until: Instant, shared: &Shared) {
+        self.resting.borrow_mut().remove(&shared.id);
+        self.cancel_wake(until, Cause::Rest, shared);
     }
 
     /// Whether the staging buffer was full and no room has been announced since.
@@ -324,6 +353,12 @@ impl Reactor {
         for shared in self.without_permits.take() {
             shared.wake();
         }
+        let quotas = node.quotas.generation();
+        if self.quotas_known.replace(quotas) != quotas {
+            for shared in self.resting.borrow().values() {
+                shared.wake();
+            }
+        }
         // A finished group may have left another one sealed behind it.
         self.appended.set(true);
     }
@@ -347,7 +382,7 @@ impl Reactor {
 
     fn next_deadline(&self, now: Instant, next_sweep: Instant) -> Instant {
         let mut until = next_sweep;
-        if let Some(((first, _), _)) = self.deadlines.borrow().first_key_value() {
+        if let Some(((first, ..), _)) = self.deadlines.borrow().first_key_value() {
             until = until.min(*first);
         }
         if let Some(end) = self.draining.get() {

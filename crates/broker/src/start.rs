@@ -30,6 +30,7 @@ use crate::loggers::Loggers;
 use crate::metrics::Snapshot;
 use crate::node::{ImageCell, Node, NodeParts};
 use crate::partitions::Partitions;
+use crate::quotas::Quotas;
 use crate::reactor::Reactor;
 use crate::session::{ListenerConfig, Session};
 
@@ -146,7 +147,8 @@ impl Broker {
             store.clone(),
             config.settings.clone(),
         ));
-        let cluster = Cluster::new(image.clone(), partitions.clone());
+        let quotas = Quotas::new(&config.settings);
+        let cluster = Cluster::new(image.clone(), partitions.clone(), quotas.clone());
         let reactors = config
             .reactors
             .unwrap_or_else(|| world.spawn.reactors_suggested())
@@ -162,6 +164,7 @@ impl Broker {
             image,
             control: Control::new(cluster),
             loggers: config.loggers.clone(),
+            quotas,
             reactors,
         });
         let addresses = listeners
@@ -510,6 +513,16 @@ async fn accept(node: Arc<Node>, bound: Bound, doors: Vec<mpsc::Sender<Arrival>>
             continue;
         };
         full = false;
+        let came_from = accepted.peer_address().ip();
+        if let Some(throttle) = node.quotas.connected(came_from, node.world.clock.now()) {
+            node.counters[turn % doors.len()].throttled(throttle);
+            // Closed at once, its client would be back at once.
+            tokio::task::spawn_local(async move {
+                crate::timer::sleep(throttle.wait()).await;
+                drop((accepted, place));
+            });
+            continue;
+        }
         let door = &doors[turn % doors.len()];
         turn += 1;
         let arrival = Arrival {
