@@ -527,3 +527,93 @@ impl Mutations {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metadata::{Amount, Command, MetadataOffset, QuotaChange, QuotaEntity, apply};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000_000)
+    }
+
+    /// An image in which each client id without a quota of its own has this one.
+    fn image(key: QuotaKey, value: f64) -> Image {
+        let mut image = Image::default();
+        let changes = vec![QuotaChange {
+            entity: QuotaEntity {
+                client_id: Some(Whom::Default),
+                ..QuotaEntity::default()
+            },
+            amounts: vec![(key, Amount::new(value))],
+        }];
+        let bytes = Command::ChangeQuotas { changes }.encode();
+        let proposed = Command::decode(&bytes).expect("own bytes");
+        apply(&mut image, MetadataOffset(1), proposed);
+        image
+    }
+
+    #[test]
+    fn a_stream_of_invented_client_ids_does_not_grow_what_is_measured() {
+        // rule S7
+        let image = image(QuotaKey::ProducerByteRate, 100.0);
+        let quotas = Quotas::new(&StaticConfig::default());
+        quotas.follow(&image);
+        let client = |id: usize, now: Instant| {
+            quotas.client(
+                &image,
+                quotas.generation(),
+                ANONYMOUS,
+                &format!("c{id}"),
+                now,
+            )
+        };
+        for id in 0..METERS_MAX + 100 {
+            // Each takes all it may, and each of the last of what they share.
+            let throttle = client(id, at(0)).produced(1_000, at(0));
+            assert_eq!(throttle.is_none(), id <= METERS_MAX, "client {id}");
+        }
+        assert_eq!(lock(&quotas.meters).of.len(), METERS_MAX + 1);
+        // One that is held goes on being measured by the same meter; silent ones are forgotten.
+        let held = client(0, at(5));
+        held.produced(1_000, at(5));
+        assert!(client(METERS_MAX, at(20)).produced(1_000, at(20)).is_none());
+        assert_eq!(lock(&quotas.meters).of.len(), 2);
+        assert!(held.produced(1_000, at(20)).is_none());
+        assert!(
+            client(0, at(20)).produced(1, at(20)).ms > 0,
+            "the same meter"
+        );
+    }
+
+    #[test]
+    fn a_client_id_shares_its_meter_over_connections_and_not_with_others() {
+        // rule S7
+        let image = image(QuotaKey::ConsumerByteRate, 100.0);
+        let quotas = Quotas::new(&StaticConfig::default());
+        quotas.follow(&image);
+        let client = |id: &str| quotas.client(&image, 1, ANONYMOUS, id, at(0));
+        let (one, same, other) = (client("a"), client("a"), client("b"));
+        assert!(one.fetched(900, at(0)).is_none());
+        assert_eq!(same.fetched(200, at(0)).ms, 1_000);
+        assert!(
+            same.fetched(100, at(0)).is_none(),
+            "what stayed back does not count"
+        );
+        assert!(other.fetched(900, at(0)).is_none());
+        assert_eq!(one.fetch_bytes_max(), 1_000);
+        assert!(!one.counts_time() && !one.is_empty());
+    }
+
+    #[test]
+    fn waits_are_rounded_as_kafka_rounds_them() {
+        let wait =
+            |micros| Throttle::new(QuotaKey::ProducerByteRate, Duration::from_micros(micros));
+        assert_eq!(wait(499), Throttle::NONE);
+        assert_eq!(wait(500).ms, 1);
+        assert_eq!(wait(1_499).ms, 1);
+        let longest = Throttle::new(QuotaKey::ProducerByteRate, Duration::MAX);
+        assert_eq!(longest.ms, i32::MAX);
+    }
+}

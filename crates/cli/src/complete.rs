@@ -36,6 +36,23 @@ pub fn groups() -> ArgValueCompleter {
     })
 }
 
+/// Offers the names of a kind that have quotas: `user`, `client-id` or `ip`.
+pub fn with_quotas(kind: &'static str) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| {
+        ask(current, async |client| {
+            let quotas = client.quotas().await.unwrap_or_default();
+            let parts = quotas.into_iter().flat_map(|quota| quota.entity);
+            let mut names: Vec<String> = parts
+                .filter(|part| part.kind == kind)
+                .filter_map(|part| part.name)
+                .collect();
+            names.sort();
+            names.dedup();
+            names
+        })
+    })
+}
+
 /// Offers the names of contexts.
 pub fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| matching(current, context::names()))

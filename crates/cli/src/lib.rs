@@ -27,6 +27,7 @@ mod place;
 mod probe;
 mod produce;
 mod progress;
+mod quota;
 mod record;
 mod tail;
 mod template;
@@ -123,6 +124,9 @@ pub enum Command {
     /// Read, change, check and compare configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// List, explain, set and remove client quotas.
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// Find out why a cluster cannot be reached or used.
     Doctor(doctor::Arguments),
     /// Measure how fast a cluster writes and reads.
@@ -213,6 +217,7 @@ pub async fn run(
         Command::Group(command) => group::run(reach, global, command, output).await,
         Command::Cluster(command) => cluster::run(reach, global, command, output).await,
         Command::Config(command) => config::run(reach, global, command, program, output).await,
+        Command::Quota(command) => quota::run(reach, global, command, output).await,
         Command::Doctor(arguments) => doctor::run(reach, global, arguments, output).await,
         Command::Bench(command) => Box::pin(bench::run(reach, global, command, output)).await,
         Command::Context(command) => context::run(global, command, output),

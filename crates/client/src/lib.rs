@@ -21,6 +21,7 @@ mod offsets;
 mod partitioner;
 mod patience;
 mod producer;
+mod quotas;
 
 pub use admin::{Config, CreatedTopic, NewTopic, Resource};
 pub use cluster::{BrokerView, Client, ClusterView, PartitionView, Reach, TopicView, with_port};
@@ -33,4 +34,5 @@ pub use inventory::{LogDir, LogOnDisk};
 pub use offsets::{At, Committed};
 pub use partitioner::partition_for_key;
 pub use producer::{NewRecord, Producer, ProducerOptions};
+pub use quotas::{QuotaPart, QuotaView};
 pub use wire::compress::Codec as Compression;

@@ -170,6 +170,23 @@ fn connections(page: &mut dyn Writer, snapshot: &Snapshot) {
         snapshot.stalls,
     );
     page.family(
+        "duramen_throttles_total",
+        "Times a client was held back by a quota, by the quota's key.",
+        Kind::Counter,
+    );
+    for (quota, counts) in &snapshot.throttles {
+        page.sample(&[("quota", Label::Text(quota))], counts.throttles.into());
+    }
+    page.family(
+        "duramen_throttle_seconds_total",
+        "Time that clients were held back by quotas, by the quota's key.",
+        Kind::Counter,
+    );
+    for (quota, counts) in &snapshot.throttles {
+        let seconds = counts.wait_ms as f64 / 1e3;
+        page.sample(&[("quota", Label::Text(quota))], seconds.into());
+    }
+    page.family(
         "kafka_server_socket_server_metrics_connection_count",
         "Connections now, by listener.",
         Kind::Untyped,

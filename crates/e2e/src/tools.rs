@@ -22,7 +22,7 @@ const SESSIONS: &[&str] = &[
     "topics", "configs", "records", "groups", "cluster", "nodes", "load",
 ];
 const STORIES: &[&str] = &[
-    "topics", "configs", "records", "groups", "cluster", "nodes", "load", "page",
+    "topics", "configs", "records", "groups", "cluster", "quotas", "nodes", "load", "page",
 ];
 
 /// The tools' sessions, and the page about them.

@@ -23,6 +23,8 @@ pub(crate) fn full() -> Figures {
     snapshot.store.flush_buckets[8] = 3;
     snapshot.store.flush_us = 600;
     snapshot.connections_closed.insert("peer", 1);
+    let throttles = snapshot.throttles.entry("producer_byte_rate").or_default();
+    (throttles.throttles, throttles.wait_ms) = (2, 1_500);
     snapshot.connections_of.insert("PLAINTEXT".to_owned(), 1);
     let topic: Arc<str> = Arc::from("orders");
     let census = Census {

@@ -11,6 +11,7 @@ mod metrics;
 mod network;
 mod process;
 mod push;
+mod quota;
 mod service;
 mod starting;
 mod stopping;

@@ -151,6 +151,21 @@ pub static BROKER: &[Key] = &[
     )
     .effect(Effect::Accepted("one node decides alone for now")),
     Key::new(
+        "controller.quota.window.num",
+        Kind::Int,
+        "11",
+        "How many windows of the quota on creating and deleting partitions may be used up at once.",
+    )
+    .check(Check::AtLeast(1)),
+    Key::new(
+        "controller.quota.window.size.seconds",
+        Kind::Int,
+        "1",
+        "How long each of those windows is.",
+    )
+    .unit(Unit::Seconds)
+    .check(Check::AtLeast(1)),
+    Key::new(
         "default.replication.factor",
         Kind::Int,
         "1",
@@ -793,6 +808,21 @@ pub static BROKER: &[Key] = &[
     )
     .check(Check::AtLeast(1))
     .effect(Effect::Accepted("requests wait in their own connection")),
+    Key::new(
+        "quota.window.num",
+        Kind::Int,
+        "11",
+        "Over how many windows the rates of client quotas are measured, the current one included.",
+    )
+    .check(Check::AtLeast(1)),
+    Key::new(
+        "quota.window.size.seconds",
+        Kind::Int,
+        "1",
+        "How long each of those windows is.",
+    )
+    .unit(Unit::Seconds)
+    .check(Check::AtLeast(1)),
     Key::new(
         "remote.log.storage.system.enable",
         Kind::Boolean,

@@ -91,8 +91,6 @@ pub static FOREIGN: &[Key] = &[
         Some("2000"),
     ),
     foreign("controller.quorum.retry.backoff.ms", Kind::Int, Some("20")),
-    foreign("controller.quota.window.num", Kind::Int, Some("11")),
-    foreign("controller.quota.window.size.seconds", Kind::Int, Some("1")),
     foreign("controller.socket.timeout.ms", Kind::Int, Some("30000")),
     foreign("cordoned.log.dirs", Kind::List, Some("")),
     foreign("create.topic.policy.class.name", Kind::Class, None),
@@ -361,8 +359,6 @@ pub static FOREIGN: &[Key] = &[
         Some("1000"),
     ),
     foreign("queued.max.request.bytes", Kind::Long, Some("-1")),
-    foreign("quota.window.num", Kind::Int, Some("11")),
-    foreign("quota.window.size.seconds", Kind::Int, Some("1")),
     foreign("remote.fetch.max.wait.ms", Kind::Int, Some("500")),
     foreign(
         "remote.list.offsets.request.timeout.ms",
