@@ -773,9 +773,11 @@ fn a_client_that_takes_too_much_time_waits_a_second_at_most() {
         let answer = client.ask(FETCH, &fetch_request("t", 0)).await;
         assert_eq!(answer.throttle_time_ms, 1_000);
         assert!(answer.responses.is_empty());
-        let mut versions = messages::api_versions::Request::default();
-        versions.client_software_name = text("story");
-        versions.client_software_version = text("1");
+        let versions = messages::api_versions::Request {
+            client_software_name: text("story"),
+            client_software_version: text("1"),
+            ..Default::default()
+        };
         for version in 1..=4 {
             let answer = client.ask(version, &versions).await;
             assert_eq!(answer.throttle_time_ms, 1_000);
