@@ -408,8 +408,13 @@ fn run(broker: &Broker, step: &Step) -> Outcome<Vec<String>> {
         .filter(|line| !line.is_empty() && !line.starts_with("console-consumer-"))
         .filter(|line| !line.starts_with("sensitive=")) // what is left of min.insync.replicas
         .collect();
-    if step.line == "groups --list" {
-        lines.sort(); // Kafka lists them in no order
+    // Kafka lists these in no order.
+    if step.line == "groups --list"
+        || step
+            .line
+            .ends_with("--entity-type users --entity-type clients")
+    {
+        lines.sort();
     }
     if !said.status.success() {
         lines.push(format!("= exit {}", said.status.code().unwrap_or(-1)));

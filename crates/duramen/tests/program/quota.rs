@@ -111,7 +111,7 @@ fn a_failed_quota_command_says_what_to_do() {
     );
     let (_, [what, cause, _]) = failed(&["quota", "set", "--user", "a", "--produce", "fast"]);
     assert!(
-        what.contains("producer_byte_rate=fast") && cause.contains("not a size"),
+        what.contains("producer_byte_rate=fast") && cause.contains("no known unit"),
         "{what} {cause}"
     );
     let (_, [what, ..]) = failed(&["quota", "set", "--produce", "1MB"]);
