@@ -23,6 +23,7 @@ mod flow;
 mod kcat;
 mod lag;
 mod libraries;
+mod matrix;
 mod measure;
 mod program;
 mod prometheus;

@@ -1,54 +1,91 @@
-//! The client libraries: one program per language under `clients/`, each telling the same six stories
-//! and printing a JSON line for each. Those that know groups assigned by the broker (KIP-848) tell the
-//! stories of groups by that protocol too.
+//! The client libraries: programs under `clients/`, each telling the same six stories and printing a JSON
+//! line for each, after one that names the version of the library. Those that know groups assigned by the
+//! broker (KIP-848) tell the stories of groups by that protocol too.
+//!
+//! They share a broker and mostly wait, so a few of them run side by side.
 
 use std::ffi::OsString;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::program::{self, Failure, Outcome, home, sources, tail};
+use crate::program::{self, Failure, Outcome, Said, home, sources, tail};
 use crate::run::{Stage, Suite, Teller};
 
 const STORIES: &[&str] = &["topic", "codecs", "group", "resume", "offsets", "configs"];
 /// By the protocol of KIP-848, for clients that speak both.
+const NEWER: &[&str] = &["group", "resume"];
+/// The same, and from one protocol to the other and back.
 const BOTH: &[&str] = &["group", "resume", "migrate"];
 /// The same with what only the newest Java client can do and see.
 const JAVA_848: &[&str] = &["group", "resume", "three", "static", "migrate", "killed"];
 /// What administrators ask, with the newest Java client.
 const ADMIN: &[&str] = &["replicas", "producers", "cluster"];
+/// For a client that knows no groups and no settings.
+const PLAIN: &[&str] = &["topic", "codecs", "offsets"];
 /// For all of a client together; each has its own, shorter limits inside.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How many programs run at once: they wait more than they compute, but some count on heartbeats of a
+/// second, and a machine may have two cores.
+const AT_ONCE: usize = 3;
+
+/// One client library, or one way to use it.
+struct Library {
+    client: &'static str,
+    program: fn() -> Outcome<Command>,
+    stories: &'static [&'static str],
+}
+
+const fn library(
+    client: &'static str,
+    program: fn() -> Outcome<Command>,
+    stories: &'static [&'static str],
+) -> Library {
+    Library {
+        client,
+        program,
+        stories,
+    }
+}
+
+/// Those that take longest come first: the others then run beside them.
+static LIBRARIES: &[Library] = &[
+    library("java-848", || java("4.3.0", "ConsumerGroups"), JAVA_848),
+    library("confluent-848", || python("stories.py"), BOTH),
+    library("rdkafka-848", rust, NEWER),
+    library("platformatic-848", || node("newer-node"), NEWER),
+    library("franz-go-848", franz, NEWER),
+    library("java-3.9-848", || java("3.9.1", "Stories"), NEWER),
+    library("franz-go", franz, STORIES),
+    library("confluent", || python("stories.py"), STORIES),
+    library("rdkafka", rust, STORIES),
+    library("kafka-python", || python("stories.py"), STORIES),
+    library("aiokafka", || python("stories.py"), STORIES),
+    library("java-4.3", || java("4.3.0", "Stories"), STORIES),
+    library("java-3.9", || java("3.9.1", "Stories"), STORIES),
+    library("java-2.8", || java("2.8.2", "Stories"), STORIES),
+    library("kafkajs", || node("node"), STORIES),
+    library("platformatic", || node("newer-node"), STORIES),
+    library("sarama", franz, STORIES),
+    library("kafka-go", franz, STORIES),
+    library("rskafka", rust, PLAIN),
+    library("java-admin", || java("4.3.0", "AdminWidth"), ADMIN),
+];
+
+/// Looks at the whole cluster, so nothing may run beside it.
+const ALONE: &str = "java-admin";
 
 /// The suites, one per client library.
 pub fn suites() -> Vec<Suite> {
-    macro_rules! library {
-        ($client:literal, $command:expr) => {
-            library!($client, $command, STORIES)
-        };
-        ($client:literal, $command:expr, $stories:expr) => {
-            Suite {
-                client: $client,
-                stories: $stories,
-                tell: |stage, stories, teller| tell($client, $command, stage, stories, teller),
-            }
-        };
-    }
-    vec![
-        library!("confluent", || python("stories.py")),
-        library!("confluent-848", || python("stories.py"), BOTH),
-        library!("kafka-python", || python("stories.py")),
-        library!("aiokafka", || python("stories.py")),
-        library!("java-4.3", || java("4.3.0", "Stories")),
-        library!("java-848", || java("4.3.0", "ConsumerGroups"), JAVA_848),
-        library!("java-admin", || java("4.3.0", "AdminWidth"), ADMIN),
-        library!("java-3.9", || java("3.9.1", "Stories")),
-        library!("java-2.8", || java("2.8.2", "Stories")),
-        library!("kafkajs", node),
-        library!("franz-go", franz),
-        library!("sarama", franz),
-        library!("kafka-go", franz),
-    ]
+    LIBRARIES
+        .iter()
+        .map(|library| Suite {
+            client: library.client,
+            stories: library.stories,
+            tell: |stage, stories, teller| alone(stage, stories, teller),
+        })
+        .collect()
 }
 
 /// Compiles the programs again whose sources changed.
@@ -112,13 +149,22 @@ pub fn create_topic(broker: &Broker, topic: &str) -> Outcome {
         .map(drop)
 }
 
-fn node() -> Outcome<Command> {
-    let mut command = Command::new("node");
+/// `clients/node` with the machine's Node or, where a library wants one, a newer one of our own.
+fn node(which: &str) -> Outcome<Command> {
+    let mut command = match which {
+        "node" => Command::new("node"),
+        newer => Command::new(present(home().join(newer))?),
+    };
     command
         .env("NODE_PATH", present(home().join("node/node_modules"))?)
         .env("KAFKAJS_NO_PARTITIONER_WARNING", "1")
         .arg(sources().join("clients/node/stories.js"));
     Ok(command)
+}
+
+/// The program of the Rust clients.
+fn rust() -> Outcome<Command> {
+    Ok(Command::new(present(home().join("rust-clients"))?))
 }
 
 /// The program of the Go clients; franz-go's where none is named.
@@ -134,22 +180,79 @@ fn present(path: std::path::PathBuf) -> Outcome<std::path::PathBuf> {
     }
 }
 
-fn tell(
-    client: &'static str,
-    command: fn() -> Outcome<Command>,
+/// Tells the stories of the chosen libraries, a few at once, and returns the suites that are left.
+pub fn side_by_side(
     stage: &mut Stage,
+    chosen: Vec<(Suite, Vec<&'static str>)>,
+    teller: &mut Teller,
+) -> Vec<(Suite, Vec<&'static str>)> {
+    let (together, rest): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(suite, _)| {
+        suite.client != ALONE && LIBRARIES.iter().any(|one| one.client == suite.client)
+    });
+    let address = match stage.shared() {
+        Ok(broker) if together.len() > 1 => broker.address(),
+        // Without a broker each story says so by itself.
+        _ => return together.into_iter().chain(rest).collect(),
+    };
+    let queue = Mutex::new(together.into_iter());
+    let (done, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            let (queue, address, done) = (&queue, &address, done.clone());
+            scope.spawn(move || {
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some((suite, stories)) = next() {
+                    let began = Instant::now();
+                    let ran = run(suite.client, address, &stories);
+                    if done
+                        .send((suite.client, stories, ran, began.elapsed()))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        for (client, stories, ran, took) in told {
+            let death = stage.shared_death();
+            teller.begin(client);
+            report(&stories, ran, took, death.as_deref(), teller);
+        }
+    });
+    rest
+}
+
+fn alone(stage: &mut Stage, stories: &[&'static str], teller: &mut Teller) {
+    let began = Instant::now();
+    let ran = match stage.shared().map(|broker| broker.address()) {
+        Ok(address) => run(teller.client(), &address, stories),
+        Err(failure) => Err(failure),
+    };
+    let death = stage.shared_death();
+    report(stories, ran, began.elapsed(), death.as_deref(), teller);
+}
+
+fn run(client: &str, address: &str, stories: &[&'static str]) -> Outcome<Said> {
+    let library = LIBRARIES
+        .iter()
+        .find(|one| one.client == client)
+        .ok_or_else(|| format!("no library {client}"))?;
+    let mut command = (library.program)()?;
+    command
+        .args(["--broker", address, "--client", client])
+        .args(stories);
+    program::run(command, None, LIMIT)
+}
+
+/// Takes down what a program said of each story.
+fn report(
     stories: &[&'static str],
+    ran: Outcome<Said>,
+    took: Duration,
+    death: Option<&str>,
     teller: &mut Teller,
 ) {
-    let began = Instant::now();
-    let ran = stage.shared().and_then(|broker| {
-        let mut command = command()?;
-        command
-            .args(["--broker", &broker.address(), "--client", client])
-            .args(stories);
-        program::run(command, None, LIMIT)
-    });
-    let death = stage.shared().ok().and_then(Broker::death);
     let said = match ran {
         Ok(said) => said,
         Err(failure) => {
@@ -158,7 +261,7 @@ fn tell(
                 Failure::Wrong(what) => Failure::Wrong(what.clone()),
             };
             for story in stories {
-                teller.tell(story, began.elapsed(), Err(kind(&failure)));
+                teller.tell(story, took, Err(kind(&failure)));
             }
             return;
         }
@@ -168,16 +271,17 @@ fn tell(
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
+    if let Some(version) = lines.iter().find_map(|line| line["version"].as_str()) {
+        teller.version(version);
+    }
     for story in stories {
         let line = lines.iter().find(|line| line["story"] == *story);
-        let took = line
-            .and_then(|line| line["ms"].as_u64())
-            .map(Duration::from_millis);
+        let ms = line.and_then(|line| line["ms"].as_u64());
         let outcome = match line {
             Some(line) if line["ok"] == true => Ok(()),
             Some(line) => {
                 let error = line["error"].as_str().unwrap_or("failed without a word");
-                Err(Failure::Wrong(match &death {
+                Err(Failure::Wrong(match death {
                     Some(death) => format!("{error}\n{death}"),
                     None => error.to_owned(),
                 }))
@@ -188,6 +292,6 @@ fn tell(
                 tail(&said.err, 12)
             ))),
         };
-        teller.tell(story, took.unwrap_or_else(|| began.elapsed()), outcome);
+        teller.tell(story, ms.map_or(took, Duration::from_millis), outcome);
     }
 }

@@ -10,14 +10,14 @@ use serde_json::json;
 use crate::broker::{Broker, Target};
 use crate::program::{Failure, Outcome};
 use crate::{
-    connect, dissect, durable, flights, flow, kcat, lag, libraries, measure, prometheus, restart,
-    table, tools,
+    connect, dissect, durable, flights, flow, kcat, lag, libraries, matrix, measure, prometheus,
+    restart, table, tools,
 };
 
 const HELP: &str = "\
 Foreign clients against the built binary.
 
-    e2e [--duramen PATH | --kafka | --broker ADDR] [--allow-missing] [--list] [STORY…]
+    e2e [--duramen PATH | --kafka | --broker ADDR] [--allow-missing] [--list] [--write PAGE] [STORY…]
 
     --duramen PATH    the binary under test (default: target/release/duramen)
     --kafka           Apache Kafka instead, through the script that $E2E_KAFKA names
@@ -27,8 +27,11 @@ Foreign clients against the built binary.
     --peer ADDR       a broker that is measured beside ours (story measure, told only by name)
     --write-pages     write docs/tools.md anew
     --list            print the stories and end
+    --write PAGE      put the table of clients and stories into docs/clients.md; without this, a run
+                      that told all of them fails if the page says otherwise
 
-A STORY is a client (kcat), a story (codecs) or both (kcat/codecs); without one, all are told.
+A STORY is a client (kcat), a story (codecs), both (kcat/codecs), or `clients` for all that the table
+shows; without one, all are told.
 crates/e2e/install brings the clients.
 ";
 
@@ -63,6 +66,11 @@ impl Stage {
             .ok_or_else(|| Failure::from("no broker"))
     }
 
+    /// What the shared broker last logged, if there was one and it is not alive any more.
+    pub fn shared_death(&mut self) -> Option<String> {
+        self.shared.as_mut().and_then(Broker::death)
+    }
+
     /// A broker of the suite's own, to kill or to listen in on.
     pub fn fresh(&self) -> Outcome<Broker> {
         self.target.start()
@@ -92,14 +100,33 @@ pub struct Teller {
     client: &'static str,
     allow_missing: bool,
     told: Vec<serde_json::Value>,
+    seen: matrix::Seen,
     passed: usize,
     failed: usize,
     missing: usize,
 }
 
 impl Teller {
+    /// Whose stories are told from here on.
+    pub fn begin(&mut self, client: &'static str) {
+        self.client = client;
+    }
+
+    /// Whose stories are told now.
+    pub fn client(&self) -> &'static str {
+        self.client
+    }
+
+    /// Takes down what the client says its version is.
+    pub fn version(&mut self, version: &str) {
+        self.seen.versions.insert(self.client, version.to_owned());
+    }
+
     /// Takes down one story.
     pub fn tell(&mut self, story: &str, took: Duration, outcome: Outcome) {
+        let outcome = matrix::judge(self.client, story, outcome);
+        let went = (self.client, story.to_owned());
+        self.seen.stories.insert(went, outcome.is_ok());
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (word, error) = match &outcome {
             Ok(()) => ("ok", None),
@@ -136,6 +163,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let mut target = Target::Duramen(PathBuf::from("target/release/duramen"));
     let (mut allow_missing, mut list, mut names) = (false, false, Vec::new());
     let (mut records, mut peer) = (false, None);
+    let mut page: Option<PathBuf> = None;
     let mut given = arguments.into_iter();
     while let Some(word) = given.next() {
         match word.as_str() {
@@ -158,6 +186,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
             }
             "--allow-missing" => allow_missing = true,
             "--list" => list = true,
+            "--write" => page = given.next().map(PathBuf::from),
             "--help" | "-h" => {
                 say(HELP.trim_end());
                 return ExitCode::SUCCESS;
@@ -185,6 +214,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
                 let named = |name: &String| {
                     name == suite.client
                         || name == story
+                        || name == "clients" && matrix::clients().any(|one| one == suite.client)
                         || *name == format!("{}/{story}", suite.client)
                 };
                 // Figures are told by hand.
@@ -210,6 +240,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         client: "",
         allow_missing,
         told: Vec::new(),
+        seen: matrix::Seen::default(),
         passed: 0,
         failed: 0,
         missing: 0,
@@ -223,9 +254,21 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     if let Err(failure) = libraries::build() {
         say(&format!("crates/e2e/install build: {failure}"));
     }
-    for (suite, stories) in chosen {
+    for (suite, stories) in libraries::side_by_side(&mut stage, chosen, &mut teller) {
         teller.client = suite.client;
         (suite.tell)(&mut stage, &stories, &mut teller);
+    }
+    let paged = match page {
+        Some(page) if teller.seen.whole() && teller.missing == 0 => teller.seen.write(&page),
+        Some(_) => Err("the table needs the stories of all its clients".into()),
+        None if stage.binary().is_some() && teller.missing == 0 && teller.seen.whole() => {
+            teller.seen.check()
+        }
+        None => Ok(()),
+    };
+    if let Err(failure) = paged {
+        say(&failure.to_string());
+        teller.failed += 1;
     }
     say(&json!({ "stories": teller.told }).to_string());
     if teller.missing > 0 {

@@ -15,14 +15,22 @@ import (
 type franz struct {
 	broker string
 	admin  *kadm.Client
+	group  []kgo.Opt
 }
 
-func openFranz(broker string) (surface, error) {
+func openFranz(broker string) (surface, error) { return openFranzWith(broker) }
+
+// openFranz848 has the broker assign partitions, by KIP-848.
+func openFranz848(broker string) (surface, error) {
+	return openFranzWith(broker, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+}
+
+func openFranzWith(broker string, group ...kgo.Opt) (surface, error) {
 	base, err := kgo.NewClient(kgo.SeedBrokers(broker))
 	if err != nil {
 		return nil, err
 	}
-	return &franz{broker, kadm.NewClient(base)}, nil
+	return &franz{broker, kadm.NewClient(base), group}, nil
 }
 
 var franzCodecs = map[string]kgo.CompressionCodec{
@@ -137,11 +145,11 @@ func (on *franz) join(c context.Context, group, topic string, limit int) member 
 		return func(_ context.Context, _ *kgo.Client, changed map[string][]int32) { m.hold(held, changed[topic]...) }
 	}
 	var err error
-	m.client, err = kgo.NewClient(
+	m.client, err = kgo.NewClient(append(on.group,
 		kgo.SeedBrokers(on.broker), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsRevoked(change(false)), kgo.OnPartitionsLost(change(false)),
-	)
+	)...)
 	go func() {
 		defer close(m.done)
 		if err != nil {

@@ -1,7 +1,7 @@
 // Stories runs the client stories with one Go client and prints one JSON line per story, after one that
 // names the version of the client.
 //
-//	stories --broker HOST:PORT [--client franz-go|sarama|kafka-go] STORY…
+//	stories --broker HOST:PORT [--client franz-go|franz-go-848|sarama|kafka-go] STORY…
 //	stories --broker HOST:PORT --create TOPIC    makes a topic with franz-go, for clients that cannot
 //	stories --broker HOST:PORT --delete TOPIC
 //
@@ -23,9 +23,10 @@ var clients = map[string]struct {
 	module string
 	open   func(broker string) (surface, error)
 }{
-	"franz-go": {"github.com/twmb/franz-go", openFranz},
-	"sarama":   {"github.com/IBM/sarama", openSarama},
-	"kafka-go": {"github.com/segmentio/kafka-go", openSegment},
+	"franz-go":     {"github.com/twmb/franz-go", openFranz},
+	"franz-go-848": {"github.com/twmb/franz-go", openFranz848},
+	"sarama":       {"github.com/IBM/sarama", openSarama},
+	"kafka-go":     {"github.com/segmentio/kafka-go", openSegment},
 }
 
 func main() {

@@ -32,7 +32,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * Runs the client stories with Kafka's own Java client and prints one JSON line per story.
+ * Runs the client stories with Kafka's own Java client and prints one JSON line per story, after one that
+ * names its version.
  *
  * <pre>Stories --broker HOST:PORT --client NAME STORY…</pre>
  *
@@ -83,6 +84,7 @@ public final class Stories {
             }
         }
         Stories on = new Stories(broker, client);
+        System.out.println("{\"client\":" + quoted(client) + ",\"version\":" + quoted(org.apache.kafka.common.utils.AppInfoParser.getVersion()) + "}");
         boolean failed = false;
         for (String name : names.isEmpty() ? all.keySet() : names) {
             long started = System.nanoTime();

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 
+import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -26,6 +27,7 @@ async def made(kind, *arguments, **settings):
 
 
 class Client:
+    version = aiokafka.__version__
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     def __init__(self, broker):

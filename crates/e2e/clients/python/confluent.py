@@ -1,5 +1,6 @@
 """confluent-kafka (librdkafka) behind the stories' surface."""
 
+import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec,
@@ -10,6 +11,7 @@ from stories import WAIT_S, Record
 
 class Client:
     protocol = "classic"
+    version = f"{confluent_kafka.__version__} (librdkafka {confluent_kafka.libversion()[0]})"
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     def __init__(self, broker):

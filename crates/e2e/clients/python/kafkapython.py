@@ -2,6 +2,7 @@
 
 import time
 
+import kafka
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
@@ -9,6 +10,7 @@ from stories import WAIT_S, Record
 
 
 class Client:
+    version = kafka.__version__
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     def __init__(self, broker):

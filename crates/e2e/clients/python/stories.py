@@ -1,4 +1,4 @@
-"""Runs the client stories with one Python client and prints one JSON line per story.
+"""Runs the client stories with one Python client and prints one JSON line per story, after one that names its version.
 
     stories.py --broker HOST:PORT --client confluent|confluent-848|kafka-python|aiokafka STORY…
 
@@ -314,6 +314,7 @@ def main():
     arguments.add_argument("story", nargs="+", choices=sorted(STORIES))
     given = arguments.parse_args()
     client = importlib.import_module(MODULES[given.client]).Client(given.broker)
+    print(json.dumps({"client": given.client, "version": client.version}), flush=True)
     failed = False
     for name in given.story:
         started, error = time.monotonic(), None
