@@ -19,7 +19,6 @@ import java.util.concurrent.TimeUnit;
 
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
-import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerPartitionAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -48,7 +47,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  *
  * <pre>
  * Measure groups ROUNDS BROKER…                      three members by KIP-848: to the first record, to all partitions, and
- *                                                    from a member that vanishes to all partitions served by the others
+ *                                                    from the kill of one to all partitions served by the others
  * Measure heartbeats KIND GROUPS MEMBERS SECONDS BROKER   each member on a connection of its own; KIND is classic or consumer
  * Measure commit GROUP PARTITIONS BROKER             a group with a committed offset in each partition of a topic
  * </pre>
@@ -71,7 +70,7 @@ public final class Measure {
                 List<Thread> threads = new ArrayList<>();
                 for (int round = 0; round < Integer.parseInt(given[1]); round++) {
                     for (String broker : brokers) {
-                        Thread thread = new Thread(() -> new Round(broker, "vanish").vanish());
+                        Thread thread = new Thread(() -> new Round(broker, "killed").killed());
                         thread.start();
                         threads.add(thread);
                         Thread.sleep(500);
@@ -81,6 +80,7 @@ public final class Measure {
                     thread.join();
                 }
             }
+            case "member" -> new Round(given[1], given[2]).member();
             case "heartbeats" -> new Heartbeats(given[5], given[1], Integer.parseInt(given[2]), Integer.parseInt(given[3])).run(Integer.parseInt(given[4]));
             default -> commit(given[1], Integer.parseInt(given[2]), given[3]);
         }
@@ -114,13 +114,17 @@ public final class Measure {
         Round(String broker, String what) {
             this.broker = broker;
             this.what = what;
-            this.name = "measured-" + Uuid.randomUuid();
+            this.name = what.startsWith("measured-") ? what : "measured-" + Uuid.randomUuid();
+        }
+
+        /** One member, until it is killed. */
+        void member() {
+            new Reader().run();
         }
 
         final class Reader extends Thread {
             volatile int holds;
             volatile boolean leave;
-            volatile boolean vanish;
 
             @Override
             public void run() {
@@ -131,16 +135,13 @@ public final class Measure {
                 properties.put("auto.offset.reset", "earliest");
                 try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
                     consumer.subscribe(List.of(name));
-                    while (!leave && !vanish) {
+                    while (!leave) {
                         if (!consumer.poll(Duration.ofMillis(5)).isEmpty()) {
                             first.countDown();
                         }
                         holds = consumer.assignment().size();
                     }
                     holds = 0;
-                    if (vanish) { // without a word, as a process that is killed
-                        consumer.close(CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP));
-                    }
                 }
             }
         }
@@ -193,18 +194,30 @@ public final class Measure {
             }
         }
 
-        void vanish() {
+        void killed() {
             try {
-                open();
-                Thread.sleep(3000); // a heartbeat or so into its life
-                Reader victim = readers.get(0);
-                victim.vanish = true;
-                victim.join();
+                fill();
+                for (int member = 0; member < 2; member++) {
+                    Reader reader = new Reader();
+                    reader.setDaemon(true);
+                    readers.add(reader);
+                    reader.start();
+                }
+                Process victim = new ProcessBuilder("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+                    "-cp", System.getProperty("java.class.path"), "Measure", "member", broker, name).start();
+                try {
+                    while (!balanced()) {
+                        Thread.sleep(1);
+                    }
+                    Thread.sleep(6000); // a heartbeat or so into its life
+                } finally {
+                    victim.destroyForcibly().waitFor();
+                }
                 long began = System.nanoTime();
                 while (held() < PARTITIONS) {
                     Thread.sleep(1);
                 }
-                System.out.printf("%s vanish: all partitions served after %d ms%n", broker, (System.nanoTime() - began) / 1_000_000);
+                System.out.printf("%s killed: all partitions served after %d ms%n", broker, (System.nanoTime() - began) / 1_000_000);
             } catch (Exception broken) {
                 throw new RuntimeException(broken);
             }
