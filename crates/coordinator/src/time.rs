@@ -45,23 +45,41 @@ pub(crate) enum Alarm {
     Cleanup,
 }
 
-/// Deadlines by name, at most one each; setting one again moves it.
+/// When an alarm is due, and where it lies in the queue: no later than that.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    due: Instant,
+    queued: Instant,
+}
+
+/// Deadlines by name, at most one each; setting one again moves it. One that moves to later, as each
+/// heartbeat's does, stays in the queue where it is and is moved when its turn comes.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
-    by_time: BTreeSet<(Instant, Alarm)>,
-    by_name: BTreeMap<Alarm, Instant>,
+    queue: BTreeSet<(Instant, Alarm)>,
+    by_name: BTreeMap<Alarm, Deadline>,
 }
 
 impl Alarms {
     pub(crate) fn set(&mut self, alarm: Alarm, at: Instant) {
+        if let Some(deadline) = self.by_name.get_mut(&alarm)
+            && deadline.queued <= at
+        {
+            deadline.due = at;
+            return;
+        }
         self.cancel(&alarm);
-        self.by_time.insert((at, alarm.clone()));
-        self.by_name.insert(alarm, at);
+        self.queue.insert((at, alarm.clone()));
+        let deadline = Deadline {
+            due: at,
+            queued: at,
+        };
+        self.by_name.insert(alarm, deadline);
     }
 
     pub(crate) fn cancel(&mut self, alarm: &Alarm) {
-        if let Some((alarm, at)) = self.by_name.remove_entry(alarm) {
-            self.by_time.remove(&(at, alarm));
+        if let Some((alarm, deadline)) = self.by_name.remove_entry(alarm) {
+            self.queue.remove(&(deadline.queued, alarm));
         }
     }
 
@@ -69,21 +87,65 @@ impl Alarms {
         self.by_name.contains_key(alarm)
     }
 
+    /// When to look again: the earliest deadline or earlier.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.queue.first().map(|(at, _)| *at)
     }
 
     /// Removes and returns the earliest alarm that is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Alarm> {
-        if self.next()? > now {
-            return None;
+        while self.next()? <= now {
+            let (queued, alarm) = self.queue.pop_first()?;
+            let deadline = self.by_name.get_mut(&alarm)?;
+            if deadline.due > queued {
+                deadline.queued = deadline.due;
+                self.queue.insert((deadline.due, alarm));
+                continue;
+            }
+            self.by_name.remove(&alarm);
+            return Some(alarm);
         }
-        let (_, alarm) = self.by_time.pop_first()?;
-        self.by_name.remove(&alarm);
-        Some(alarm)
+        None
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_time.len()
+        self.queue.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(member: &str) -> Alarm {
+        Alarm::Session("group".into(), member.into())
+    }
+
+    fn due(alarms: &mut Alarms, at: u64) -> Vec<Alarm> {
+        std::iter::from_fn(|| alarms.pop_due(Instant(at))).collect()
+    }
+
+    #[test]
+    fn alarms_come_in_the_order_of_their_deadlines_however_they_were_moved() {
+        let mut alarms = Alarms::default();
+        alarms.set(session("a"), Instant(10));
+        alarms.set(session("b"), Instant(40));
+        alarms.set(session("a"), Instant(50));
+        alarms.set(session("c"), Instant(90));
+        alarms.set(session("c"), Instant(45));
+        assert_eq!(due(&mut alarms, 39), []);
+        assert_eq!(alarms.len(), 3);
+        let all = [session("b"), session("c"), session("a")];
+        assert_eq!(due(&mut alarms, 60), all);
+        assert_eq!((alarms.len(), alarms.next()), (0, None));
+    }
+
+    #[test]
+    fn one_that_was_moved_and_is_cancelled_does_not_come() {
+        let mut alarms = Alarms::default();
+        alarms.set(session("a"), Instant(10));
+        alarms.set(session("a"), Instant(20));
+        alarms.cancel(&session("a"));
+        assert_eq!((due(&mut alarms, 30), alarms.len()), (vec![], 0));
     }
 }
