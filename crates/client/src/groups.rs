@@ -1,7 +1,7 @@
 //! Consumer groups as an outsider sees them: which there are, and who is in them.
 
 use wire::ErrorCode;
-use wire::messages::{consumer_group_describe, describe_groups, list_groups, text};
+use wire::messages::{Text, consumer_group_describe, describe_groups, list_groups, text};
 use wire::protocol_metadata::Assignment;
 
 use crate::cluster::Client;
@@ -94,13 +94,12 @@ impl Client {
             .ask_patiently(async |client| client.describe_classic_once(id).await)
             .await;
         let unknown = match classic {
-            Err(ClientError::Server {
-                code: ErrorCode::GroupIdNotFound,
-                message,
-            }) => ClientError::Server {
-                code: ErrorCode::GroupIdNotFound,
-                message,
-            },
+            Err(
+                unknown @ ClientError::Server {
+                    code: ErrorCode::GroupIdNotFound,
+                    ..
+                },
+            ) => unknown,
             other => return other,
         };
         // The older request does not know groups of the newer protocol.
@@ -135,16 +134,11 @@ impl Client {
                     .into_iter()
                     .map(move |partition| (topic.clone(), partition))
             });
-            MemberView {
-                id: member.member_id.as_str().to_owned(),
-                instance: member
-                    .instance_id
-                    .as_ref()
-                    .map(|instance| instance.as_str().to_owned()),
-                client_id: member.client_id.as_str().to_owned(),
-                host: member.client_host.as_str().to_owned(),
-                assignment: held.collect(),
-            }
+            member_view(
+                [&member.member_id, &member.client_id, &member.client_host],
+                member.instance_id.as_ref(),
+                held.collect(),
+            )
         });
         Ok(GroupView {
             id: id.to_owned(),
@@ -172,15 +166,12 @@ impl Client {
         let members = group
             .members
             .into_iter()
-            .map(|member| MemberView {
-                id: member.member_id.as_str().to_owned(),
-                instance: member
-                    .group_instance_id
-                    .as_ref()
-                    .map(|instance| instance.as_str().to_owned()),
-                client_id: member.client_id.as_str().to_owned(),
-                host: member.client_host.as_str().to_owned(),
-                assignment: assigned(&member.member_assignment),
+            .map(|member| {
+                member_view(
+                    [&member.member_id, &member.client_id, &member.client_host],
+                    member.group_instance_id.as_ref(),
+                    assigned(&member.member_assignment),
+                )
             })
             .collect();
         Ok(GroupView {
@@ -190,6 +181,21 @@ impl Client {
             protocol: group.protocol_data.as_str().to_owned(),
             members,
         })
+    }
+}
+
+/// A member by its id, its client's id and host; both protocols' answers name the same.
+fn member_view(
+    [id, client_id, host]: [&Text; 3],
+    instance: Option<&Text>,
+    assignment: Vec<(String, i32)>,
+) -> MemberView {
+    MemberView {
+        id: id.as_str().to_owned(),
+        instance: instance.map(|instance| instance.as_str().to_owned()),
+        client_id: client_id.as_str().to_owned(),
+        host: host.as_str().to_owned(),
+        assignment,
     }
 }
 

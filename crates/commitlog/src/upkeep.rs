@@ -38,14 +38,17 @@ impl Shared {
     /// the next piece has time; `None` when there is none.
     fn unlink_piece(&self) -> Option<Duration> {
         self.unlink_replaced();
-        let next = lock(&self.unlinks).pop()?;
+        // It stays on the list until it is gone: whoever closes must not find the list empty while
+        // another thread is at the last file.
+        let next = *lock(&self.unlinks).last()?;
         let (id, base, revision) = next;
         let rest = self.shorten_or_unlink(id, base, revision);
         let mut unlinks = lock(&self.unlinks);
-        match rest {
-            Ok(false) => {}
-            Ok(true) => unlinks.push(next),
-            Err(error) => tracing::warn!(%error, "a segment that is not needed stays"),
+        if !matches!(rest, Ok(true)) {
+            unlinks.retain(|one| *one != next);
+        }
+        if let Err(error) = rest {
+            tracing::warn!(%error, "a segment that is not needed stays");
         }
         let waited_for = unlinks.len() > UNLINKS_BEHIND || self.full.load(Ordering::Relaxed);
         Some(if waited_for {

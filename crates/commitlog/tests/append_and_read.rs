@@ -2,10 +2,12 @@
 
 mod node;
 
+use std::time::Duration;
+
 use commitlog::{AppendError, AppendOrigin, LogSettings, LogStore, ReadBound, ReadError};
 use node::{LEADER, Spec, batch, config, contents, key, leader, open, settings, stamped, view};
 use wire::ids::{LeaderEpoch, Offset};
-use world::World;
+use world::{OpenMode, World};
 
 const ALL: u32 = 1 << 20;
 
@@ -195,6 +197,66 @@ fn a_clean_stop_reads_no_log_and_loses_nothing() {
         store.partition(&key(0)).expect("there").offsets().end,
         Offset(20)
     );
+}
+
+#[test]
+fn a_clean_stop_leaves_no_file_of_what_was_deleted() {
+    let sim = World::sim(3);
+    let store = open(&sim.world);
+    for number in 0..2 {
+        let partition = leader(&store, number);
+        partition
+            .append(&view(&batch(1, 700)), LEADER, 0)
+            .expect("append");
+    }
+    store.wait_durable(store.last_lsn()).expect("durable");
+    store.delete_partition(&key(0)).expect("deleted");
+    store.close().expect("close");
+    let left: Vec<String> = ["seg/00", "seg/01", "seg/02"]
+        .into_iter()
+        .filter_map(|dir| sim.world.disk.list(dir).ok())
+        .flatten()
+        .map(|entry| entry.name)
+        .collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let (_, report) = LogStore::open(&sim.world, config()).expect("open");
+    assert!(report.clean);
+}
+
+#[test]
+fn a_large_file_goes_a_piece_at_a_time() {
+    const PIECE: u64 = 1 << 20;
+    let sim = World::sim(3);
+    let store = open(&sim.world);
+    let settings = LogSettings {
+        segment_bytes: 8 << 20,
+        ..settings()
+    };
+    let partition = store.create_partition(key(0), settings).expect("created");
+    partition.become_leader(LeaderEpoch(0)).expect("leads");
+    for _ in 0..120 {
+        partition
+            .append(&view(&batch(1, 30_000)), LEADER, 0)
+            .expect("append");
+        store.wait_durable(store.last_lsn()).expect("durable");
+    }
+    let path = "seg/01/1-00000000000000000000.seg";
+    let length = || {
+        let file = sim.world.disk.open(path, OpenMode::Read);
+        file.and_then(|file| file.len()).unwrap_or(0)
+    };
+    let mut lengths = vec![length()];
+    assert!(lengths[0] > 3 * PIECE);
+    store.delete_partition(&key(0)).expect("deleted");
+    drop(partition);
+    store.wait_durable(store.last_lsn()).expect("durable");
+    store.checkpoint().expect("checkpoint");
+    for _ in 0..1_000 {
+        sim.spawn.run_for(Duration::from_millis(5));
+        lengths.push(length());
+    }
+    assert_eq!(lengths.last(), Some(&0), "it is gone");
+    assert!(lengths.windows(2).all(|two| two[0] - two[1] <= PIECE));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::kcat::kcat;
+use crate::kcat::{self, kcat};
 use crate::libraries::{create_topic, java, python};
 use crate::program::{self, Failure, Outcome, Running, eventually, home};
 use crate::run::{Stage, Suite, Teller};
@@ -187,20 +187,7 @@ fn with_library(
 
 /// Everything in the topic, as `partition TAB offset TAB key TAB value` lines.
 fn read_all(broker: &Broker) -> Outcome<String> {
-    let mut command = kcat(broker);
-    command.args([
-        "-C",
-        "-t",
-        TOPIC,
-        "-o",
-        "beginning",
-        "-e",
-        "-q",
-        "-X",
-        "check.crcs=true",
-    ]);
-    command.args(["-f", "%p\\t%o\\t%k\\t%s\\n"]);
-    program::run(command, None, LIMIT)?.good("kcat -C")
+    kcat::whole(broker, TOPIC, "%p\\t%o\\t%k\\t%s\\n")
 }
 
 /// How long two members read.

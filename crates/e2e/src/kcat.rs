@@ -60,6 +60,14 @@ pub fn kcat(broker: &Broker) -> Command {
     command
 }
 
+/// Everything in a topic, from its beginning to its end as it is now, a line a record as `format` says.
+pub fn whole(broker: &Broker, topic: &str, format: &str) -> Outcome<String> {
+    let mut command = kcat(broker);
+    command.args(["-C", "-t", topic, "-o", "beginning", "-e", "-q"]);
+    command.args(["-X", "check.crcs=true", "-f", format]);
+    program::run(command, None, LIMIT)?.good("kcat -C")
+}
+
 /// `kcat -L` names the broker, the topic and six led partitions.
 fn metadata(broker: &Broker, topic: &str) -> Outcome {
     eventually("the topic to show with leaders", LIMIT, || {

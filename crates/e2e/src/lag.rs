@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::broker::Broker;
-use crate::kcat::kcat;
+use crate::kcat::{self, kcat};
 use crate::libraries::create_topic;
 use crate::program::{self, Failure, Outcome, Running, eventually, home};
 use crate::run::{Stage, Suite};
@@ -94,19 +94,7 @@ fn produce(broker: &Broker, from: usize, count: usize) -> Outcome {
 }
 
 fn ends(broker: &Broker) -> Outcome<i64> {
-    let mut command = kcat(broker);
-    command.args([
-        "-C",
-        "-t",
-        TOPIC,
-        "-o",
-        "beginning",
-        "-e",
-        "-q",
-        "-f",
-        "%o\\n",
-    ]);
-    let said = program::run(command, None, LIMIT)?.good("kcat -C")?;
+    let said = kcat::whole(broker, TOPIC, "%o\\n")?;
     i64::try_from(said.lines().count()).map_err(|error| error.to_string().into())
 }
 

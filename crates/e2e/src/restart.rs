@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::broker::Started;
-use crate::kcat::kcat;
+use crate::kcat::{self, kcat};
 use crate::libraries::create_topic;
 use crate::program::{self, Outcome};
 use crate::run::{Stage, Suite, Teller, say};
@@ -64,22 +64,7 @@ fn restart(stage: &Stage) -> Outcome {
             broker.kill()?;
             killed.push(broker.boot()?);
         }
-        let mut command = kcat(&broker);
-        command.args([
-            "-C",
-            "-t",
-            TOPIC,
-            "-o",
-            "beginning",
-            "-e",
-            "-q",
-            "-f",
-            "%o\\n",
-        ]);
-        let got = program::run(command, None, LIMIT)?
-            .good("kcat -C")?
-            .lines()
-            .count();
+        let got = kcat::whole(&broker, TOPIC, "%o\\n")?.lines().count();
         if got != wanted {
             return Err(format!("{got} of {wanted} records after restart {}", round + 1).into());
         }
